@@ -1,0 +1,51 @@
+"""What a search returns: plain data that the serving graph, the command line and the evaluation share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One retrieved chunk.
+
+    Attributes:
+        chunk_id: Stable identifier of the chunk; equal text at the same place in the same document keeps it.
+        document_id: Identifier of the document the chunk was cut from.
+        title: The document's title.
+        heading_path: Headings above the chunk, outermost first; empty where the document has none.
+        uri: Where the document came from.
+        page: One-based page for paged formats, else None.
+        ordinal: Zero-based position of the chunk in its document.
+        text: The chunk's text as indexed.
+        score: Similarity, higher is better; its scale depends on the fusion and is comparable within one result only.
+    """
+
+    chunk_id: str
+    document_id: str
+    title: str
+    heading_path: tuple[str, ...]
+    uri: str
+    page: int | None
+    ordinal: int
+    text: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """The passages for one query, best first, and where they came from.
+
+    Attributes:
+        passages: At most k passages, best first.
+        collection: The alias that was asked.
+        generation: Number of the physical collection that answered (`handbook__g7` is 7).
+        embed_ms: Milliseconds spent on embedding the batch that the query was in.
+        search_ms: Milliseconds spent in the vector store for that batch.
+    """
+
+    passages: tuple[Passage, ...]
+    collection: str
+    generation: int
+    embed_ms: float
+    search_ms: float
