@@ -1,0 +1,1 @@
+"""Settings, the local cluster and the `graftwork` command."""

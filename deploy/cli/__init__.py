@@ -1,0 +1,1 @@
+"""The `graftwork` command: one module per group of verbs."""

@@ -1,0 +1,56 @@
+"""Checks the names under `serve.engine` against vLLM's own arguments, without importing vLLM (seconds)."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import functools
+import importlib.util
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from indexer.errors import InputError
+
+_CLASSES = ("EngineArgs", "AsyncEngineArgs")
+
+
+@functools.cache
+def known_arguments() -> frozenset[str]:
+    """Names of vLLM's engine arguments, read from the source of the installed version; empty where vLLM is missing."""
+    spec = importlib.util.find_spec("vllm")
+    if spec is None or not spec.submodule_search_locations:
+        return frozenset()
+    source = Path(spec.submodule_search_locations[0]) / "engine" / "arg_utils.py"
+    if not source.is_file():
+        return frozenset()
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    return frozenset(
+        statement.target.id
+        for definition in tree.body
+        if isinstance(definition, ast.ClassDef) and definition.name in _CLASSES
+        for statement in definition.body
+        if isinstance(statement, ast.AnnAssign)
+        and isinstance(statement.target, ast.Name)
+        and "ClassVar" not in ast.unparse(statement.annotation)
+    )
+
+
+def check_engine_arguments(names: Iterable[str], *, place: Callable[[str], str]) -> None:
+    """Refuses a name that vLLM does not know; says nothing where vLLM is not installed.
+
+    Args:
+        names: Keys of `serve.engine`.
+        place: Gives " (file:line)" or "" for a key.
+
+    Raises:
+        InputError: A name is not an argument of the installed vLLM.
+    """
+    names = list(names)
+    known = known_arguments() if names else frozenset()
+    if not known:
+        return
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name.replace("-", "_"), known, n=1, cutoff=0.5)
+            hint = f"; did you mean {close[0]}?" if close else "; see vLLM's engine arguments."
+            raise InputError(f"serve.engine.{name}{place(name)} is no argument of the installed vLLM{hint}")

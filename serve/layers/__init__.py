@@ -1,0 +1,6 @@
+"""ASGI layers around vLLM's app, one concern each, in the order a request meets them.
+
+    request_id -> health -> models -> resolve -> adapter -> context -> citation -> vLLM's app
+
+`resolve` parses the body once into a `Call`; `citation` dumps it once. What lies between reads and changes the `Call`.
+"""

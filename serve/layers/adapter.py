@@ -1,0 +1,84 @@
+"""Makes sure that the adapter a request needs is in the engine, and keeps it there until the answer is out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from indexer.errors import GraftworkError
+from serve.layers.call import Call, get_call
+from serve.layers.http import send_graftwork_error
+from serve.residency.manager import EngineAdapter, Residency
+from train.registry.manifest import AdapterManifest
+
+logger = logging.getLogger("graftwork.serve")
+
+
+class AdapterLayer:
+    """Leases the target's adapter and points the request at it; falls back to the base where the specialist allows."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        residency: Residency,
+        path_of: Callable[[AdapterManifest], Awaitable[Path]],
+        engine_base: str,
+    ) -> None:
+        """Wrap an app.
+
+        Args:
+            app: What serves the request with its adapter in place.
+            residency: Keeps adapters in the engine.
+            path_of: Checked folder of an adapter version; raises GraftworkError where the files are not what was published.
+            engine_base: Name under which the engine knows the base model.
+        """
+        self._app = app
+        self._residency = residency
+        self._path_of = path_of
+        self._engine_base = engine_base
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        call = get_call(scope)
+        if call is None:
+            await self._app(scope, receive, send)
+            return
+        call.body["model"] = self._engine_base
+        manifest = call.target.adapter
+        if manifest is None:
+            await self._app(scope, receive, send)
+            return
+        since = time.perf_counter()
+        served = False
+        try:
+            adapter = EngineAdapter(
+                engine_id=manifest.engine_id,
+                engine_name=manifest.ref,
+                path=await self._path_of(manifest),
+            )
+            async with self._residency.lease(adapter):
+                call.clock("adapter_ms", since)
+                call.adapter = call.body["model"] = adapter.engine_name
+                served = True
+                await self._app(scope, receive, send)
+        except GraftworkError as error:
+            if served:
+                raise
+            logger.warning("adapter %s is not available: %s", manifest.ref, error)
+            await self._without_adapter(call, error, scope, receive, send)
+
+    async def _without_adapter(
+        self, call: Call, error: GraftworkError, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        specialist = call.target.specialist
+        if specialist is None or specialist.fallback == "error":
+            await send_graftwork_error(send, error, param="model")
+            return
+        manifest = call.target.adapter
+        call.fallback = manifest.ref if manifest else None
+        await self._app(scope, receive, send)

@@ -1,0 +1,86 @@
+"""Watching a server-sent event stream without changing it, and putting one event in before its end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from serve.layers.call import JsonObject
+
+_DONE = b"data: [DONE]"
+_DATA = b"data: "
+
+
+@dataclass(slots=True)
+class StreamWatch:
+    """Follows one OpenAI stream: collects the text of its deltas and finds its `[DONE]`.
+
+    Bytes go through as they came. Only a tail that may be the start of `data: [DONE]` is held back until it is known not
+    to be.
+
+    Attributes:
+        text: Text of all deltas so far, by choice index.
+        envelope: id, object, created and model of the last chunk, for an event of ours.
+        done: Whether `[DONE]` was seen.
+        chunks: Chunks that carried text.
+    """
+
+    text: dict[int, str] = field(default_factory=dict)
+    envelope: JsonObject = field(default_factory=dict)
+    done: bool = False
+    chunks: int = 0
+    _line: bytes = b""
+    _held: bytes = b""
+
+    def feed(self, data: bytes, *, final_event: Callable[[], bytes]) -> bytes:
+        """Take bytes of the stream and return those to pass on.
+
+        Args:
+            data: The next bytes.
+            final_event: Makes the event that goes in before `[DONE]`; called at most once.
+        """
+        data = self._held + data
+        self._held = b""
+        out: list[bytes] = []
+        position = 0
+        while position < len(data):
+            end = data.find(b"\n", position)
+            if end < 0:
+                rest = data[position:]
+                if not self._line and _DONE.startswith(rest[: len(_DONE)]):
+                    self._held = rest
+                else:
+                    self._line += rest
+                    out.append(rest)
+                break
+            piece = data[position : end + 1]
+            line, self._line = self._line + piece, b""
+            if line.rstrip() == _DONE and not self.done:
+                self.done = True
+                out.append(final_event())
+            else:
+                self._read(line.rstrip())
+            out.append(piece)
+            position = end + 1
+        return b"".join(out)
+
+    def flush(self) -> bytes:
+        """Bytes still held back, once the stream has ended."""
+        held, self._held = self._held, b""
+        return held
+
+    def _read(self, line: bytes) -> None:
+        if not line.startswith(_DATA) or line == _DONE:
+            return
+        chunk = json.loads(line[len(_DATA) :])
+        choices = chunk.get("choices")
+        if not isinstance(choices, list):
+            return
+        self.envelope = {key: chunk[key] for key in ("id", "object", "created", "model") if key in chunk}
+        for choice in choices:
+            piece = choice.get("text") or (choice.get("delta") or {}).get("content")
+            if piece:
+                index = choice.get("index", 0)
+                self.text[index] = self.text.get(index, "") + piece
+                self.chunks += 1

@@ -1,0 +1,124 @@
+"""Context assembly: passages and a prompt become the system message that the model was trained to read.
+
+The demo builds its training rows with the same functions, so that an adapter sees in serving the shape it saw in training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from indexer.passages import Passage
+
+# A message of a chat request: role and content, plus whatever else the client sent (tool calls, names).
+ChatMessage = dict[str, object]
+
+CONTEXT_HEADER = "Answer from the numbered passages and cite them like [1]. If they do not say, say so."
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """What the model will see.
+
+    Attributes:
+        messages: The request's messages with one system message in front.
+        passages: Passages that went in, in the order of their numbers; passages[0] is [1].
+        dropped: Passages that did not fit the budget.
+        context_tokens: Tokens of the passages that went in, by the base model's tokenizer.
+    """
+
+    messages: list[ChatMessage]
+    passages: tuple[Passage, ...]
+    dropped: int
+    context_tokens: int
+
+
+def render_passage(number: int, passage: Passage) -> str:
+    """One numbered passage, as the model reads it: `[1] Title > Heading` and the text below."""
+    place = " > ".join(dict.fromkeys(part for part in (passage.title, *passage.heading_path) if part))
+    return f"[{number}] {place}\n{passage.text.strip()}"
+
+
+def render_system(prompt: str | None, client_system: str | None, passages: Sequence[str]) -> str | None:
+    """The system message's text; None when there is nothing to say.
+
+    Args:
+        prompt: The specialist's own prompt.
+        client_system: What the client sent as system message.
+        passages: Rendered passages; empty when there is no retrieval or it found nothing.
+    """
+    parts = [part.strip() for part in (prompt, client_system) if part and part.strip()]
+    if passages:
+        parts += [CONTEXT_HEADER, *passages]
+    return "\n\n".join(parts) or None
+
+
+def message_text(message: ChatMessage) -> str:
+    """The text of a message; of a list of content parts, the text parts joined."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        texts = [part.get("text", "") for part in content if isinstance(part, dict) and part.get("type") == "text"]
+        return "\n".join(text for text in texts if isinstance(text, str))
+    return ""
+
+
+def question_of(messages: Sequence[ChatMessage]) -> str:
+    """The text that retrieval searches for: the last user message; empty when there is none."""
+    for message in reversed(messages):
+        if message.get("role") == "user":
+            return message_text(message).strip()
+    return ""
+
+
+def assemble(
+    messages: Sequence[ChatMessage],
+    *,
+    prompt: str | None,
+    passages: Sequence[Passage],
+    max_context_tokens: int,
+    max_model_len: int,
+    max_new_tokens: int,
+    count_tokens: Callable[[str], int],
+) -> Assembly:
+    """Put a prompt and as many passages as fit before a conversation.
+
+    Passages keep their order, best first, so that equal results give equal prefixes for the engine's prefix cache; the
+    first one that does not fit is dropped and smaller ones behind it may still go in.
+
+    Args:
+        messages: The request's chat messages.
+        prompt: The specialist's system prompt.
+        passages: What retrieval found, best first.
+        max_context_tokens: Tokens that passages may take at most.
+        max_model_len: The engine's context length, in tokens.
+        max_new_tokens: Tokens the request may generate; they are kept free.
+        count_tokens: Counts a text's tokens with the base model's tokenizer.
+    """
+    client_system = "\n\n".join(message_text(m) for m in messages if m.get("role") == "system") or None
+    conversation = [m for m in messages if m.get("role") != "system"]
+    # Eight tokens per message cover the role markers of the common chat templates (ChatML takes five).
+    fixed = count_tokens(render_system(prompt, client_system, ()) or "") + count_tokens(CONTEXT_HEADER)
+    fixed += sum(count_tokens(message_text(m)) for m in conversation) + 8 * (len(conversation) + 1)
+    budget = min(max_context_tokens, max_model_len - max_new_tokens - fixed)
+
+    kept: list[Passage] = []
+    rendered: list[str] = []
+    used = 0
+    for passage in passages:
+        text = render_passage(len(kept) + 1, passage)
+        tokens = count_tokens(text) + 2
+        if used + tokens > budget:
+            continue
+        kept.append(passage)
+        rendered.append(text)
+        used += tokens
+    system = render_system(prompt, client_system, rendered)
+    front: list[ChatMessage] = [{"role": "system", "content": system}] if system else []
+    return Assembly(
+        messages=front + conversation,
+        passages=tuple(kept),
+        dropped=len(passages) - len(kept),
+        context_tokens=used,
+    )

@@ -1,0 +1,1 @@
+"""Examples in, a published LoRA adapter out: dataset checks, Ray Train fine-tuning and the adapter registry."""
