@@ -58,17 +58,6 @@ def chunk_over_embedder(settings: Settings) -> Contradiction | None:
     )
 
 
-def overlap_over_chunk(settings: Settings) -> Contradiction | None:
-    """An overlap as long as the chunk never moves forward."""
-    overlap, chunk = settings.indexer.chunk_overlap_tokens, settings.indexer.chunk_tokens
-    if overlap < chunk:
-        return None
-    return Contradiction(
-        ("indexer.chunk_overlap_tokens", "indexer.chunk_tokens"),
-        f"indexer.chunk_overlap_tokens {overlap} must be below indexer.chunk_tokens {chunk}",
-    )
-
-
 def rank_over_engine(settings: Settings) -> Contradiction | None:
     """An adapter trained here could not be served here."""
     if settings.train.rank <= settings.serve.max_lora_rank:
@@ -150,7 +139,6 @@ def replica_over_gpus(settings: Settings) -> Contradiction | None:
 
 RULES = (
     chunk_over_embedder,
-    overlap_over_chunk,
     rank_over_engine,
     ports_equal,
     replicas_over_cpus,

@@ -31,7 +31,7 @@ def known_arguments() -> frozenset[str]:
         for statement in definition.body
         if isinstance(statement, ast.AnnAssign)
         and isinstance(statement.target, ast.Name)
-        and "ClassVar" not in ast.unparse(statement.annotation)
+        and not statement.target.id.startswith("_")
     )
 
 

@@ -41,7 +41,7 @@ HOME_PATHS = {
 }
 # Text settings that may be a folder: resolved like a path where they are written like one.
 LOCATIONS = frozenset({"train.base_model", "indexer.embedder"})
-_SECRET_NAME = re.compile(r"token|secret|password|api_?key|credential", re.IGNORECASE)
+_SECRET_NAME = re.compile(r"(^|_)(token|passwd|password|api_?key|access_key|credentials?)$|secret", re.IGNORECASE)
 MASK = "**********"
 
 
@@ -234,7 +234,6 @@ def masked(path: str, value: JsonValue) -> JsonValue:
     """The value as it may be shown: passwords in URLs and values of secret-looking keys are masked."""
     if not isinstance(value, str) or not value:
         return value
-    key = path.rpartition(".")[2]
-    if _SECRET_NAME.search(key) and not key.endswith(("_path", "_dir", "_tokens")):
+    if _SECRET_NAME.search(path.rpartition(".")[2]):
         return MASK
     return re.sub(r"(://[^/@:]*:)[^/@]+@", rf"\1{MASK}@", value)

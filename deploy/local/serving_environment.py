@@ -1,0 +1,48 @@
+"""Environment variables that Serve, HAProxy and vLLM read at import: they must be set before `ray start`, on every node."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from deploy.settings import Settings
+
+# Largest request body that HAProxy buffers to show it to the request router; it takes this much per open connection.
+ROUTER_BUFFER_BYTES = 1024 * 1024
+
+
+def serving_environment(
+    settings: Settings, *, haproxy_dir: Path, metrics_port: int, stats_port: int
+) -> dict[str, str]:
+    """What the serving graph needs in the environment of every Ray process.
+
+    Args:
+        settings: `serve.haproxy` decides whether the HAProxy variables are there at all.
+        haproxy_dir: Folder for HAProxy's configuration and sockets; Serve's default is one folder for the whole machine.
+        metrics_port: HAProxy's Prometheus port.
+        stats_port: HAProxy's statistics page.
+    """
+    common = {
+        "RAY_SERVE_LLM_ENABLE_DIRECT_STREAMING": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_DO_NOT_TRACK": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    if not settings.serve.haproxy:
+        return {**common, "RAY_SERVE_ENABLE_HA_PROXY": "0"}
+    return {
+        **common,
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_INGRESS_REQUEST_ROUTER_FORWARD_BODY": "1",
+        "RAY_SERVE_HAPROXY_INGRESS_REQUEST_ROUTER_BUFSIZE": str(ROUTER_BUFFER_BYTES),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": f"{settings.deploy.drain_s:g}",
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(settings.deploy.stream_limit_s),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(stats_port),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(haproxy_dir / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(haproxy_dir / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(haproxy_dir),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(haproxy_dir / "server-state"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(haproxy_dir / "metrics.sock"),
+    }

@@ -1,0 +1,111 @@
+"""Reaching Milvus: one quick probe, and errors that name the server instead of a gRPC trace."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+import grpc
+from pymilvus import MilvusClient
+from pymilvus.exceptions import ConnectError, MilvusException, MilvusUnavailableException
+
+from indexer.errors import InputError, UnavailableError
+
+PROBE_TIMEOUT_S = 3.0
+_DEFAULT_PORTS = {"http": 19530, "tcp": 19530, "https": 443}
+_RPC_GONE = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED})
+
+
+def server_address(uri: str) -> tuple[str, int]:
+    """Return host and port of a Milvus URI.
+
+    Raises:
+        InputError: Not a server's URI; a milvus-lite file cannot be shared by Ray's workers.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+        raise InputError(f"milvus_uri {uri!r} is not a server's address; give http://HOST:PORT or https://HOST.")
+    try:
+        port = parts.port
+    except ValueError as error:
+        raise InputError(f"milvus_uri {uri!r} has no usable port: {error}.") from error
+    return parts.hostname, port or _DEFAULT_PORTS[parts.scheme]
+
+
+def probe(uri: str, *, timeout_s: float = PROBE_TIMEOUT_S) -> None:
+    """Open and close one TCP connection to the server.
+
+    Done before the first client: a pymilvus client made before the port listens stays broken in its process.
+
+    Raises:
+        UnavailableError: Nothing answers within `timeout_s`.
+    """
+    address = server_address(uri)
+    try:
+        socket.create_connection(address, timeout=timeout_s).close()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UnavailableError(f"Milvus at {uri} cannot be reached ({reason}); start it or set milvus_uri.") from error
+
+
+def wait_until_listening(uri: str, *, timeout_s: float) -> None:
+    """Probe until the server answers.
+
+    Raises:
+        UnavailableError: It did not within `timeout_s`.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            probe(uri, timeout_s=1.0)
+        except UnavailableError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
+
+
+def connect(uri: str, *, token: str | None, timeout_s: float) -> MilvusClient:
+    """Return a client with a connection of its own.
+
+    Raises:
+        InputError: The URI is not a server's.
+        UnavailableError: The server cannot be reached or refuses the token.
+    """
+    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs a traceback for each error that it also raises
+    probe(uri)
+    with translated(uri, "connect"):
+        return MilvusClient(uri=uri, token=token or "", timeout=timeout_s, dedicated=True)
+
+
+@contextmanager
+def translated(uri: str, action: str) -> Iterator[None]:
+    """Turn a lost connection into UnavailableError; other Milvus errors pass unchanged."""
+    try:
+        yield
+    except (ConnectError, MilvusUnavailableException) as error:
+        raise UnavailableError(_gone(uri, action, str(error.message))) from error
+    except MilvusException as error:
+        if _is_connection_loss(error):
+            raise UnavailableError(_gone(uri, action, str(error.message))) from error
+        raise
+    except grpc.RpcError as error:
+        code = error.code() if hasattr(error, "code") else None
+        if code in _RPC_GONE:
+            raise UnavailableError(_gone(uri, action, str(code))) from error
+        raise
+
+
+def _is_connection_loss(error: MilvusException) -> bool:
+    text = str(error.message).lower()
+    return "unavailable" in text or "retry" in text or "deadline" in text or "fail connecting" in text
+
+
+def _gone(uri: str, action: str, reason: str) -> str:
+    first_line = reason.splitlines()[0][:200] if reason else "no reason given"
+    return f"Milvus at {uri} did not answer ({action}: {first_line}); check that it is running and try again."

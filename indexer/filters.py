@@ -1,0 +1,42 @@
+"""Milvus boolean expressions, built only here so that no value is ever pasted into one unescaped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from indexer.errors import InputError
+
+TENANT_MAX_BYTES = 128
+
+
+def check_tenant(tenant: str) -> str:
+    """Return `tenant` if it can be stored and filtered by.
+
+    Raises:
+        InputError: Empty, too long or not printable.
+    """
+    if not tenant or not tenant.isprintable() or len(tenant.encode()) > TENANT_MAX_BYTES:
+        raise InputError(f"Tenant {tenant!r} cannot be used: give 1 to {TENANT_MAX_BYTES} bytes of printable text.")
+    return tenant
+
+
+def literal(value: str) -> str:
+    """Return `value` as a quoted string literal of a Milvus expression."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def tenant_is(tenant: str) -> str:
+    """Return the expression that limits a search or a delete to one tenant."""
+    return f"tenant == {literal(check_tenant(tenant))}"
+
+
+def tenant_and_documents(tenant: str, document_ids: Iterable[str]) -> str:
+    """Return the expression for the rows of these documents of one tenant."""
+    listed = ", ".join(literal(document_id) for document_id in document_ids)
+    return f"{tenant_is(tenant)} and document_id in [{listed}]"
+
+
+def chunks_are(chunk_ids: Iterable[str]) -> str:
+    """Return the expression for rows by primary key."""
+    return f"chunk_id in [{', '.join(literal(chunk_id) for chunk_id in chunk_ids)}]"

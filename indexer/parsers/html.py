@@ -1,0 +1,204 @@
+"""HTML: the main content, without navigation, scripts and page furniture."""
+
+from __future__ import annotations
+
+import re
+
+from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+from indexer.decode import decode
+from indexer.media import HTML
+from indexer.parsers.base import HeadingStack, ParsedBlock, ParsedDocument, RawDocument, WholeFile
+from indexer.types import BlockKind
+
+_NEVER = frozenset(
+    "script style noscript template svg math iframe object embed nav aside form button select textarea canvas "
+    "audio video map dialog menu".split()
+) - {"math"}
+_FURNITURE = frozenset({"header", "footer"})  # the page's own; inside main or article they belong to the content
+_FURNITURE_ROLES = frozenset({"navigation", "banner", "contentinfo", "search", "complementary", "menu", "menubar"})
+_HEADINGS = {f"h{level}": level for level in range(1, 7)}
+_BLOCKS = frozenset(
+    "address article blockquote body center dd details div dl dt fieldset figcaption figure footer header hr li main "
+    "ol p section summary table caption thead tbody tfoot tr ul pre h1 h2 h3 h4 h5 h6".split()
+)
+_DECLARED = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_:.\-]{2,40})", re.IGNORECASE)
+_XML_DECLARED = re.compile(rb"\A\s*<\?xml[^>]{0,100}encoding\s*=\s*[\"']([A-Za-z0-9_.\-]{2,40})", re.IGNORECASE)
+_SPACES = re.compile(r"[ \t\r\n\f\u00a0]+")
+
+
+class HtmlParser(WholeFile):
+    """Reads the `main` element, else a lone `article`, else the body less its navigation."""
+
+    media_type = HTML
+    version = 1
+
+    def parse(self, raw: RawDocument) -> ParsedDocument:
+        """Return headings, paragraphs, list items, preformatted text and tables of the main content."""
+        tree = LexborHTMLParser(decode(raw.content, declared=_declared_encoding(raw.content)))
+        root = _main(tree)
+        walk = _Walk()
+        if root is not None:
+            walk.run(root)
+        title_node = tree.css_first("title")
+        title = _squeeze(title_node.text()) if title_node is not None else ""
+        return ParsedDocument(title=title or walk.first_heading, blocks=tuple(walk.blocks))
+
+
+def _declared_encoding(content: bytes) -> str | None:
+    head = content[:4096]
+    match = _XML_DECLARED.search(head) or _DECLARED.search(head)
+    return match[1].decode("ascii") if match else None
+
+
+def _main(tree: LexborHTMLParser) -> LexborNode | None:
+    for selector in ("main", "[role=main]"):
+        if (node := tree.css_first(selector)) is not None:
+            return node
+    articles = tree.css("article")
+    return articles[0] if len(articles) == 1 else tree.body
+
+
+class _Walk:
+    """Goes through the tree with a loop, not by recursion: pages with thousands of nested tags exist."""
+
+    def __init__(self) -> None:
+        self.blocks: list[ParsedBlock] = []
+        self.first_heading: str | None = None
+        self._headings = HeadingStack()
+        self._inline: list[str] = []
+        self._pre = 0
+        self._lists: list[str] = []
+        self._marker = ""
+        self._rows: list[str] | None = None
+        self._cells: list[str] = []
+        self._inside_content = 0
+
+    def run(self, root: LexborNode) -> None:
+        node: LexborNode | None = root
+        while node is not None:
+            descend = self._enter(node, is_root=node.mem_id == root.mem_id)
+            if descend and node.child is not None:
+                node = node.child
+                continue
+            if descend:
+                self._leave(node)
+            while node is not None:
+                if node.mem_id == root.mem_id:
+                    node = None
+                elif node.next is not None:
+                    node = node.next
+                    break
+                else:
+                    node = node.parent
+                    if node is not None:
+                        self._leave(node)
+        self._flush("paragraph")
+
+    def _enter(self, node: LexborNode, *, is_root: bool) -> bool:
+        """Begin a node; False leaves its subtree out."""
+        if node.is_text_node:
+            self._inline.append(node.text_content or "")
+            return False
+        if not node.is_element_node:
+            return False
+        tag = node.tag or ""
+        if not is_root and self._is_furniture(node, tag):
+            return False
+        if tag == "br":
+            self._inline.append("\n")
+            return False
+        if tag == "img":
+            self._inline.append(node.attributes.get("alt") or "")
+            return False
+        if tag in _BLOCKS:
+            self._open(node, tag)
+        return True
+
+    def _is_furniture(self, node: LexborNode, tag: str) -> bool:
+        if tag in _NEVER or (tag in _FURNITURE and not self._inside_content):
+            return True
+        attributes = node.attributes
+        if "hidden" in attributes or attributes.get("aria-hidden") == "true":
+            return True
+        return (attributes.get("role") or "").lower() in _FURNITURE_ROLES
+
+    def _open(self, node: LexborNode, tag: str) -> None:
+        self._flush("item" if self._lists else "paragraph")
+        if tag == "pre":
+            self._pre += 1
+        elif tag in ("ul", "ol"):
+            self._lists.append("-" if tag == "ul" else "1.")
+        elif tag == "li" and self._lists:
+            self._marker = f"{self._lists[-1]} "
+            if self._lists[-1] != "-":
+                self._lists[-1] = f"{int(self._lists[-1][:-1]) + 1}."
+        elif tag == "table" and self._rows is None:
+            self._rows = []
+        elif tag in ("main", "article"):
+            self._inside_content += 1
+
+    def _leave(self, node: LexborNode) -> None:
+        tag = node.tag or ""
+        if tag in ("td", "th") and self._rows is not None:
+            self._cells.append(_squeeze("".join(self._inline)))
+            self._inline.clear()
+        elif tag == "tr" and self._rows is not None:
+            if any(self._cells):
+                self._rows.append(" | ".join(self._cells))
+            self._cells = []
+        elif tag == "table" and self._rows is not None:
+            self._inline.clear()
+            rows, self._rows = self._rows, None
+            self._add("table", "\n".join(rows))
+        elif tag in _HEADINGS:
+            self._heading(_HEADINGS[tag])
+        elif tag == "pre":
+            self._flush("code")
+            self._pre -= 1
+        elif tag in ("ul", "ol"):
+            self._flush("item")
+            if self._lists:
+                self._lists.pop()
+        elif tag in ("li", "dd", "dt"):
+            self._flush("item")
+        elif tag in _BLOCKS:
+            self._flush("item" if self._lists else "paragraph")
+            if tag in ("main", "article"):
+                self._inside_content -= 1
+
+    def _heading(self, level: int) -> None:
+        text = _squeeze("".join(self._inline))
+        self._inline.clear()
+        if not text:
+            return
+        if self._rows is not None:
+            self._inline.append(f"{text} ")
+            return
+        self.first_heading = self.first_heading or text
+        self._headings.enter(level, text)
+        self._add("heading", text)
+
+    def _flush(self, kind: BlockKind) -> None:
+        if self._rows is not None:  # a block inside a table cell stays part of the cell
+            if self._inline and not self._inline[-1].endswith(" "):
+                self._inline.append(" ")
+            return
+        joined = "".join(self._inline)
+        self._inline.clear()
+        if self._pre:
+            self._add("code", joined.strip("\n").rstrip())
+            return
+        text = "\n".join(line for part in joined.split("\n") if (line := part.strip())) if "\n" in joined else joined
+        self._add(kind, _squeeze(text))
+
+    def _add(self, kind: BlockKind, text: str) -> None:
+        if not text.strip():
+            return
+        if kind == "item":
+            text, self._marker = "  " * max(0, len(self._lists) - 1) + self._marker + text, ""
+        self.blocks.append(ParsedBlock(kind=kind, text=text, heading_path=self._headings.path))
+
+
+def _squeeze(text: str) -> str:
+    return _SPACES.sub(" ", text).strip()

@@ -1,0 +1,62 @@
+"""The indexer's section of the settings file."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+
+class IndexerSettings(BaseModel):
+    """Where the vectors live, which model makes them, and how documents are cut."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    milvus_uri: str = Field(
+        default="http://127.0.0.1:19530",
+        description="Milvus server, http:// or https://; a file path is refused, because Ray workers share one server.",
+    )
+    milvus_token: SecretStr | None = Field(
+        default=None, description="Milvus API key or user:password; unset for a server without authentication."
+    )
+    milvus_timeout_s: float = Field(
+        default=30.0, gt=0, description="Seconds one call to Milvus may take before it counts as unavailable."
+    )
+    embedder: str = Field(
+        default="all-minilm-l6-v2",
+        min_length=1,
+        description="Sentence-transformers model: the embedded `all-minilm-l6-v2`, a folder, or a model name.",
+    )
+    embed_device: str | None = Field(
+        default=None, description="Torch device of the embedder (cpu, cuda, cuda:1); unset lets the model choose."
+    )
+    embed_batch_size: int = Field(
+        default=256, ge=1, le=4096, description="Chunks per call of an embedding actor; sorted by length inside."
+    )
+    embed_actors: int = Field(default=1, ge=1, description="Embedding actors; each loads the model once.")
+    embed_cpus: float = Field(default=0.5, ge=0, description="Ray CPUs reserved per embedding actor.")
+    embed_gpus: float = Field(default=0.0, ge=0, description="Ray GPUs reserved per embedding actor.")
+    embed_threads: int | None = Field(
+        default=None, ge=1, description="Torch threads per embedding actor; unset shares the node's cores among them."
+    )
+    chunk_tokens: int = Field(
+        default=200, ge=16, description="Most tokens of text per chunk, counted by the embedder's own tokenizer."
+    )
+    chunk_overlap_tokens: int = Field(
+        default=30, ge=0, description="Tokens repeated from the end of one chunk at the start of the next."
+    )
+    default_tenant: str = Field(
+        default="default", min_length=1, description="Tenant of rows and queries that name none."
+    )
+    max_document_bytes: int = Field(
+        default=32 * 1024 * 1024, ge=1024, description="A larger document is reported as failed, not read."
+    )
+    write_batch_size: int = Field(default=500, ge=1, le=5000, description="Chunks per upsert call.")
+
+    @model_validator(mode="after")
+    def check_overlap_below_half(self) -> IndexerSettings:
+        """Refuse an overlap that leaves a chunk less new text than repeated text."""
+        if self.chunk_overlap_tokens * 2 > self.chunk_tokens:
+            raise ValueError(
+                f"chunk_overlap_tokens is {self.chunk_overlap_tokens}, more than half of chunk_tokens "
+                f"({self.chunk_tokens}); lower it"
+            )
+        return self

@@ -1,0 +1,55 @@
+"""Counting by the embedder's own tokenizer, without loading the model."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+from tokenizers import Tokenizer
+
+from indexer.errors import InputError
+
+
+class TokenCounter(Protocol):
+    """What the chunker needs of a tokenizer."""
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Return the character span of each token of `text`, special tokens left out, in order."""
+        ...
+
+    def count(self, text: str) -> int:
+        """Return the number of tokens of `text`, special tokens left out."""
+        ...
+
+
+class EmbedderTokenizer:
+    """The tokenizer.json of an embedder, with its own truncation and padding switched off."""
+
+    def __init__(self, path: Path) -> None:
+        """Load `path`/tokenizer.json.
+
+        Raises:
+            InputError: The file is missing: only models with a fast tokenizer can be used.
+        """
+        file = path / "tokenizer.json"
+        if not file.is_file():
+            raise InputError(f"Embedder at {path} has no tokenizer.json; save its fast tokenizer into the folder.")
+        self._tokenizer = Tokenizer.from_file(str(file))
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self.special_tokens: int = self._tokenizer.num_special_tokens_to_add(False)
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Return the character span of each token of `text`, special tokens left out, in order."""
+        return [(start, end) for start, end in self._tokenizer.encode(text, add_special_tokens=False).offsets]
+
+    def count(self, text: str) -> int:
+        """Return the number of tokens of `text`, special tokens left out."""
+        return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+@lru_cache(maxsize=4)
+def load_tokenizer(path: Path) -> EmbedderTokenizer:
+    """Return the tokenizer in a model's folder, loaded once per process."""
+    return EmbedderTokenizer(path)

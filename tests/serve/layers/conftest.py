@@ -1,0 +1,167 @@
+"""The layers around a small app that answers as vLLM does and keeps what it was sent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from indexer.errors import GraftworkError, UnavailableError
+from indexer.passages import Passage, SearchResult
+from serve.catalog import Catalog
+from serve.layers.adapter import AdapterLayer
+from serve.layers.citation import CitationLayer
+from serve.layers.context import ContextLayer
+from serve.layers.http import read_body, send_json
+from serve.layers.models import ModelsLayer
+from serve.layers.request_id import RequestIdLayer
+from serve.layers.resolve import ResolveLayer
+from serve.residency.manager import EngineAdapter, Residency
+from serve.retriever import Query
+from serve.specialist import Specialist
+from train.registry.manifest import AdapterManifest
+
+
+@dataclass
+class EngineApp:
+    """Answers every generation with one text, whole or as a stream of its words."""
+
+    text: str = "Twelve metres [1], not nine [7]."
+    requests: list[dict[str, object]] = field(default_factory=list)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = json.loads(await read_body(receive))
+        self.requests.append(body)
+        head = {"id": "chatcmpl-1", "created": 1, "model": body["model"]}
+        if not body.get("stream"):
+            message = {"index": 0, "message": {"role": "assistant", "content": self.text}, "finish_reason": "stop"}
+            await send_json(send, status=200, content={**head, "object": "chat.completion", "choices": [message]})
+            return
+        headers = [(b"content-type", b"text/event-stream; charset=utf-8")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for word in self.text.split(" "):
+            choice = {"index": 0, "delta": {"content": word + " "}}
+            chunk = {**head, "object": "chat.completion.chunk", "choices": [choice]}
+            await send({"type": "http.response.body", "body": f"data: {json.dumps(chunk)}\n\n".encode(), "more_body": True})
+        await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+@dataclass
+class Adapters:
+    """Takes every adapter but those it was told to refuse."""
+
+    refuse: set[int] = field(default_factory=set)
+    loaded: list[int] = field(default_factory=list)
+
+    async def load_adapter(self, adapter: EngineAdapter) -> None:
+        if adapter.engine_id in self.refuse:
+            raise UnavailableError(f"The engine refused adapter {adapter.engine_name}.")
+        self.loaded.append(adapter.engine_id)
+
+    async def unload_adapter(self, adapter: EngineAdapter) -> None:
+        self.loaded.remove(adapter.engine_id)
+
+
+@dataclass
+class Passages:
+    """Answers every question with two passages, or with an error."""
+
+    error: GraftworkError | None = None
+    empty: bool = False
+    queries: list[Query] = field(default_factory=list)
+
+    async def retrieve(self, query: Query) -> SearchResult:
+        self.queries.append(query)
+        if self.error is not None:
+            raise self.error
+        found = () if self.empty else (passage(1), passage(2))
+        return SearchResult(passages=found, collection=query.collection, generation=3, embed_ms=1.0, search_ms=2.0)
+
+
+def passage(number: int) -> Passage:
+    return Passage(
+        chunk_id=f"c{number}",
+        document_id=f"d{number}",
+        title=f"Title {number}",
+        heading_path=("Ropes",),
+        uri=f"file:///d{number}.md",
+        page=None,
+        ordinal=0,
+        text=f"Text {number}.",
+        score=1.0 / number,
+    )
+
+
+def manifest(name: str, version: int, engine_id: int) -> AdapterManifest:
+    return AdapterManifest(
+        name=name,
+        version=version,
+        engine_id=engine_id,
+        base_model="base",
+        base_fingerprint="sha256:0",
+        chat_template_hash=None,
+        rank=8,
+        alpha=16,
+        target_modules=("q_proj",),
+        files={},
+        dataset=None,
+        scores=None,
+        training=None,
+        created_at=datetime.now(UTC),
+        created_by="test",
+        code_version="0",
+    )
+
+
+@dataclass
+class Graph:
+    """A client of the layers, and what stands around them."""
+
+    client: httpx.AsyncClient
+    engine: EngineApp
+    adapters: Adapters
+    passages: Passages
+
+
+SPECIALISTS = (
+    {"name": "plain", "prompt": "You keep ropes.", "generation_defaults": {"temperature": 0, "max_tokens": 5}},
+    {"name": "rag", "collection": "handbook", "retrieval": {"k": 2}},
+    {"name": "lenient", "collection": "handbook", "retrieval": {"on_failure": "answer"}},
+    {"name": "both", "collection": "handbook", "adapter": "ropes@stable"},
+    {"name": "soft", "adapter": "ropes@2", "fallback": "base"},
+    {"name": "orphan", "adapter": "gone@1"},
+)
+
+
+@pytest.fixture
+def graph() -> Graph:
+    engine, adapters, passages = EngineApp(), Adapters(), Passages()
+    specialists = [Specialist.model_validate(document) for document in SPECIALISTS]
+    first, second = manifest("ropes", 1, 1), manifest("ropes", 2, 2)
+    catalog = Catalog(
+        revision=1,
+        base_name="base",
+        specialists={specialist.name: specialist for specialist in specialists},
+        adapters={"ropes@1": first, "ropes@2": second, "ropes@stable": first},
+    )
+
+    async def path_of(version: AdapterManifest) -> Path:
+        return Path("/registry") / version.ref
+
+    app: ASGIApp = CitationLayer(engine)
+    count: Callable[[str], int] = lambda text: len(text.split())  # noqa: E731
+    app = ContextLayer(
+        app, retrieval=passages, count_tokens=count, max_model_len=1000, tenant="default", timeout_s=1.0
+    )
+    residency = Residency(adapters, capacity=2, wait_s=1.0)
+    app = AdapterLayer(app, residency=residency, path_of=path_of, engine_base="base")
+    app = ModelsLayer(ResolveLayer(app, catalog=lambda: catalog), catalog=lambda: catalog, started_at=1)
+    client = httpx.AsyncClient(transport=httpx.ASGITransport(RequestIdLayer(app)), base_url="http://graftwork")
+    return Graph(client=client, engine=engine, adapters=adapters, passages=passages)

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from indexer.errors import UnavailableError
+from tests.serve.layers.conftest import Graph
+
+CHAT = "/v1/chat/completions"
+
+
+def ask(model: str, **more: object) -> dict[str, object]:
+    return {"model": model, "messages": [{"role": "user", "content": "How long is the rope?"}], **more}
+
+
+def events(text: str) -> list[str]:
+    return [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data: ")]
+
+
+async def test_the_base_answers_unchanged(graph: Graph) -> None:
+    response = await graph.client.post(CHAT, json=ask("base", temperature=0.3))
+    assert response.json()["choices"][0]["message"]["content"] == graph.engine.text
+    assert "graftwork" not in response.json()
+    assert graph.engine.requests == [ask("base", temperature=0.3)]
+
+
+async def test_a_specialist_gets_its_prompt_and_its_defaults_where_the_request_leaves_them_out(graph: Graph) -> None:
+    await graph.client.post(CHAT, json=ask("plain", max_tokens=9))
+    (sent,) = graph.engine.requests
+    assert sent["messages"][0] == {"role": "system", "content": "You keep ropes."}
+    assert (sent["model"], sent["temperature"], sent["max_tokens"]) == ("base", 0, 9)
+
+
+async def test_an_answer_with_retrieval_names_its_sources_and_loses_its_invalid_markers(graph: Graph) -> None:
+    body = (await graph.client.post(CHAT, json=ask("rag"))).json()
+    assert body["choices"][0]["message"]["content"] == "Twelve metres [1], not nine."
+    assert body["model"] == "rag"
+    answer = body["graftwork"]
+    assert (answer["specialist"], answer["collection"], answer["generation"]) == ("rag", "handbook", 3)
+    assert [(c["n"], c["chunk_id"], c["cited"]) for c in answer["citations"]] == [(1, "c1", True), (2, "c2", False)]
+    assert answer["invalid_markers"] == 1
+    assert {"resolve_ms", "retrieval_ms", "embed_ms", "search_ms", "assembly_ms", "total_ms"} <= set(answer["timings"])
+    (query,) = graph.passages.queries
+    assert (query.text, query.tenant, query.k) == ("How long is the rope?", "default", 2)
+    assert "[2] Title 2 > Ropes\nText 2." in graph.engine.requests[0]["messages"][0]["content"]
+
+
+async def test_a_stream_passes_unchanged_with_one_event_before_done(graph: Graph) -> None:
+    plain = (await graph.client.post(CHAT, json=ask("base", stream=True))).text
+    response = await graph.client.post(CHAT, json=ask("rag", stream=True))
+    got = events(response.text)
+    assert got[-1] == "[DONE]"
+    assert [*got[:-2], got[-1]] == events(plain)
+    last = json.loads(got[-2])
+    assert last["choices"] == []
+    assert last["id"] == "chatcmpl-1"
+    assert [c["cited"] for c in last["graftwork"]["citations"]] == [True, False]
+    assert last["graftwork"]["invalid_markers"] == 1
+    assert "first_token_ms" in last["graftwork"]["timings"]
+
+
+async def test_an_adapter_is_loaded_and_named(graph: Graph) -> None:
+    body = (await graph.client.post(CHAT, json=ask("both"))).json()
+    assert graph.engine.requests[0]["model"] == "ropes@1"
+    assert body["graftwork"]["adapter"] == "ropes@1"
+    body = (await graph.client.post(CHAT, json=ask("ropes@2"))).json()
+    assert (body["graftwork"]["specialist"], body["graftwork"]["adapter"]) == (None, "ropes@2")
+    assert graph.adapters.loaded == [1, 2]
+
+
+async def test_a_refused_adapter_is_an_error_by_default(graph: Graph) -> None:
+    graph.adapters.refuse = {1}
+    response = await graph.client.post(CHAT, json=ask("both"))
+    assert response.status_code == 503
+    assert response.headers["retry-after"] == "1"
+    assert response.json()["error"]["code"] == "unavailable"
+    assert graph.engine.requests == []
+
+
+async def test_a_fallback_to_the_base_is_marked(graph: Graph) -> None:
+    graph.adapters.refuse = {2}
+    response = await graph.client.post(CHAT, json=ask("soft"))
+    assert response.headers["x-graftwork-fallback"] == "base"
+    answer = response.json()["graftwork"]
+    assert (answer["adapter"], answer["fallback"]) == (None, "ropes@2")
+
+
+async def test_failed_retrieval_is_an_error_or_a_marked_answer(graph: Graph) -> None:
+    graph.passages.error = UnavailableError("Milvus is away.")
+    assert (await graph.client.post(CHAT, json=ask("rag"))).status_code == 503
+    answer = (await graph.client.post(CHAT, json=ask("lenient"))).json()["graftwork"]
+    assert (answer["retrieval"], answer["citations"]) == ("failed", [])
+
+
+async def test_nothing_found_is_said(graph: Graph) -> None:
+    graph.passages.empty = True
+    answer = (await graph.client.post(CHAT, json=ask("rag"))).json()["graftwork"]
+    assert (answer["retrieval"], answer["citations"]) == ("none found", [])
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "words"),
+    [
+        (b"{", 400, "not JSON"),
+        (b"[]", 400, "JSON list"),
+        (b"{}", 400, "'model' is null"),
+        (b'{"model": 7}', 400, "'model' is 7"),
+        (b'{"model": "nobody"}', 404, "'nobody' does not exist"),
+        (b'{"model": "orphan"}', 404, "adapter 'gone@1'"),
+    ],
+)
+async def test_what_cannot_be_resolved_is_an_openai_error(
+    graph: Graph, content: bytes, status: int, words: str
+) -> None:
+    response = await graph.client.post(CHAT, content=content)
+    assert response.status_code == status
+    error = response.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert words in error["message"]
+    assert graph.engine.requests == []
+
+
+async def test_models_lists_base_specialists_and_adapters(graph: Graph) -> None:
+    body = (await graph.client.get("/v1/models")).json()
+    ids = [card["id"] for card in body["data"]]
+    assert ids == ["base", "both", "lenient", "orphan", "plain", "rag", "soft", "ropes@1", "ropes@2"]
+    assert (await graph.client.get("/v1/models/ropes@2")).json()["kind"] == "adapter"
+    assert (await graph.client.get("/v1/models/nobody")).status_code == 404
+
+
+async def test_the_request_id_is_the_clients_where_it_is_sane(graph: Graph) -> None:
+    kept = await graph.client.get("/healthz", headers={"x-request-id": "job-7"})
+    assert kept.headers["x-request-id"] == "job-7"
+    made = await graph.client.get("/healthz", headers={"x-request-id": "no good\t"})
+    assert made.headers["x-request-id"] not in {"", "no good\t"}

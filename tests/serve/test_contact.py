@@ -1,0 +1,53 @@
+"""Holds the pins to the non-public names that serve/contact.py uses; each failure says which one moved."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+PINS = "ray==2.60.0 and vllm==0.29.0 (serve/contact.py)"
+
+
+def test_rays_request_router_builder_takes_what_we_pass() -> None:
+    builder = pytest.importorskip("ray.llm._internal.serve.core.ingress.builder")
+    parameters = inspect.signature(builder._build_openai_ingress_request_router).parameters
+    assert set(parameters) == {"server", "llm_config"}, f"the router builder changed; written for {PINS}"
+
+
+def test_a_serve_application_takes_a_request_router() -> None:
+    from ray.serve.deployment import Application
+
+    assert hasattr(Application, "_with_ingress_request_router"), f"the router hook is gone; written for {PINS}"
+
+
+def test_the_server_builds_its_asgi_app_late() -> None:
+    from ray.serve.llm.deployment import LLMServer
+
+    assert inspect.iscoroutinefunction(LLMServer.__serve_build_asgi_app__), f"the ASGI hook moved; written for {PINS}"
+
+
+def test_rays_vllm_engine_keeps_its_client_and_its_model_table() -> None:
+    from ray.llm._internal.serve.engines.vllm import vllm_engine
+
+    source = inspect.getsource(vllm_engine.VLLMEngine)
+    for name in ("self._engine_client", "self._oai_models", ".lora_requests"):
+        assert name in source.replace('"lora_requests"', ".lora_requests"), f"{name} is gone; written for {PINS}"
+
+
+def test_vllm_takes_adapters_by_request_and_frees_them_by_id() -> None:
+    from vllm.lora.request import LoRARequest
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    for method, parameter in (("add_lora", "lora_request"), ("remove_lora", "lora_id"), ("list_loras", None)):
+        parameters = inspect.signature(getattr(AsyncLLM, method)).parameters
+        assert parameter is None or parameter in parameters, f"AsyncLLM.{method} changed; written for {PINS}"
+    request = LoRARequest(lora_name="a@1", lora_int_id=3, lora_path="/a")
+    assert (request.lora_name, request.lora_int_id, request.lora_path) == ("a@1", 3, "/a")
+
+
+def test_vllms_prefix_cache_is_keyed_by_adapter_name_and_path() -> None:
+    from vllm.v1.core import kv_cache_utils
+
+    source = inspect.getsource(kv_cache_utils._gen_lora_extra_hash_keys)
+    assert "lora_name" in source, f"versions may share cached blocks; written for {PINS}"
