@@ -39,6 +39,7 @@ class Origin:
     base: Path | None = None
 
     def __str__(self) -> str:
+        """The place, else the kind."""
         return self.place or self.kind
 
 

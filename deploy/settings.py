@@ -51,7 +51,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(extra="forbid")
 
     home: Path = Field(Path(DEFAULT_HOME), description="Folder of models, registry, runs, vectors and state.")
-    indexer: IndexerSettings = Field(default_factory=IndexerSettings, description="Documents, chunks, embedder, Milvus.")
+    indexer: IndexerSettings = Field(
+        default_factory=IndexerSettings, description="Documents, chunks, embedder, Milvus."
+    )
     train: TrainSettings = Field(default_factory=TrainSettings, description="Base model, adapters and their training.")
     serve: ServeSettings = Field(default_factory=ServeSettings, description="The serving graph and its engine.")
     deploy: DeploySettings = Field(default_factory=DeploySettings, description="What runs on this machine.")
@@ -100,7 +102,8 @@ class LoadedSettings:
         """Every resolved value, in the order of the sections."""
         dumped: dict[str, JsonValue] = self.settings.model_dump(mode="json")
         return tuple(
-            SettingValue(path, masked(path, value), str(origin_of(path, self.origins))) for path, value in leaves(dumped)
+            SettingValue(path, masked(path, value), str(origin_of(path, self.origins)))
+            for path, value in leaves(dumped)
         )
 
 

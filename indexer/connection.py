@@ -17,7 +17,6 @@ from indexer.errors import InputError, UnavailableError
 
 PROBE_TIMEOUT_S = 3.0
 _DEFAULT_PORTS = {"http": 19530, "tcp": 19530, "https": 443}
-_RPC_GONE = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED})
 
 
 def server_address(uri: str) -> tuple[str, int]:
@@ -95,10 +94,8 @@ def translated(uri: str, action: str) -> Iterator[None]:
             raise UnavailableError(_gone(uri, action, str(error.message))) from error
         raise
     except grpc.RpcError as error:
-        code = error.code() if hasattr(error, "code") else None
-        if code in _RPC_GONE:
-            raise UnavailableError(_gone(uri, action, str(code))) from error
-        raise
+        code = error.code() if hasattr(error, "code") else type(error).__name__
+        raise UnavailableError(_gone(uri, action, str(code))) from error
 
 
 def _is_connection_loss(error: MilvusException) -> bool:
@@ -108,4 +105,4 @@ def _is_connection_loss(error: MilvusException) -> bool:
 
 def _gone(uri: str, action: str, reason: str) -> str:
     first_line = reason.splitlines()[0][:200] if reason else "no reason given"
-    return f"Milvus at {uri} did not answer ({action}: {first_line}); check that it is running and try again."
+    return f"Milvus at {uri} did not answer ({action}: {first_line}); check that it is running and that milvus_token is right."

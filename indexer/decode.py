@@ -57,7 +57,9 @@ def _strict(content: bytes, encoding: str) -> str:
     try:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
-        raise ParseError(f"the content starts as {encoding} but is not: {error.reason} at byte {error.start}") from error
+        raise ParseError(
+            f"the content starts as {encoding} but is not: {error.reason} at byte {error.start}"
+        ) from error
 
 
 def _try(content: bytes, encoding: str) -> str | None:

@@ -22,12 +22,14 @@ class Discovery:
         failures: Files and folders that could not be looked at.
         skipped: Number of entries left out, by reason: `hidden`, `symlink`, `unsupported`.
         folders: Names of the folder roots, in whose documents a missing file counts as vanished.
+        unreadable: Source ids of the failures, whose documents have not vanished.
     """
 
     files: tuple[SourceFile, ...]
     failures: tuple[FailedDocument, ...]
     skipped: dict[str, int]
     folders: tuple[str, ...]
+    unreadable: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -35,6 +37,11 @@ class _Found:
     files: dict[Path, SourceFile] = field(default_factory=dict)
     failures: list[FailedDocument] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
+    unreadable: list[str] = field(default_factory=list)
+
+    def fail(self, path: Path, *, root: Path, reason: str) -> None:
+        self.failures.append(FailedDocument(uri=path.as_uri(), stage="discover", reason=reason))
+        self.unreadable.append(_source_id(path, root))
 
 
 def discover(paths: Sequence[Path]) -> Discovery:
@@ -74,7 +81,11 @@ def discover(paths: Sequence[Path]) -> Discovery:
         raise InputError(_nothing(paths, found.skipped))
     files = tuple(sorted(found.files.values(), key=lambda file: file.source_id))
     return Discovery(
-        files=files, failures=tuple(found.failures), skipped=dict(found.skipped), folders=tuple(dict.fromkeys(folders))
+        files=files,
+        failures=tuple(found.failures),
+        skipped=dict(found.skipped),
+        folders=tuple(dict.fromkeys(folders)),
+        unreadable=tuple(found.unreadable),
     )
 
 
@@ -95,8 +106,7 @@ def _walk(root: Path, found: _Found) -> Iterator[os.DirEntry[str]]:
             with os.scandir(folder) as listing:
                 entries = sorted(listing, key=lambda entry: entry.name)
         except OSError as error:
-            reason = f"the folder cannot be read: {error.strerror}"
-            found.failures.append(FailedDocument(uri=folder.as_uri(), stage="discover", reason=reason))
+            found.fail(folder, root=root, reason=f"the folder cannot be read: {error.strerror}")
             continue
         for entry in entries:
             if entry.name.startswith("."):
@@ -119,21 +129,28 @@ def _take_file(path: Path, *, root: Path, found: _Found, named: bool) -> None:
             head = stream.read(SNIFF_BYTES)
         size = path.stat().st_size
     except OSError as error:
-        reason = f"the file cannot be read: {error.strerror}"
-        found.failures.append(FailedDocument(uri=path.as_uri(), stage="discover", reason=reason))
+        found.fail(path, root=root, reason=f"the file cannot be read: {error.strerror}")
         return
     media_type = detect(path.name, head)
     if media_type is None:
         if named:
-            reason = f"no parser reads this format; supported are {_supported()}"
-            found.failures.append(FailedDocument(uri=path.as_uri(), stage="discover", reason=reason))
+            found.fail(path, root=root, reason=f"no parser reads this format; supported are {_supported()}")
         else:
             found.skipped["unsupported"] += 1
         return
-    source_id = f"{root.name or 'root'}/{path.relative_to(root).as_posix()}"
     found.files[path] = SourceFile(
-        uri=path.as_uri(), path=path, media_type=media_type, bytes=size, root=root, source_id=source_id
+        uri=path.as_uri(),
+        path=path,
+        media_type=media_type,
+        bytes=size,
+        root=root,
+        source_id=_source_id(path, root),
     )
+
+
+def _source_id(path: Path, root: Path) -> str:
+    relative = f"{root.name or 'root'}/{path.relative_to(root).as_posix()}"
+    return relative.encode("utf-8", "replace").decode()
 
 
 def _nothing(paths: Sequence[Path], skipped: Counter[str]) -> str:

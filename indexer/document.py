@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from indexer.identity import shorten
+from indexer.identity import DOCUMENT_ID_MAX_BYTES, shorten
 from indexer.parsers.base import ParsedDocument, ParseError
-from indexer.schema import DOCUMENT_ID_MAX_BYTES
 from indexer.types import Block, Document, SourceFile
 
 _BETWEEN = "\n\n"

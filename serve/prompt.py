@@ -1,6 +1,6 @@
 """Context assembly: passages and a prompt become the system message that the model was trained to read.
 
-The demo builds its training rows with the same functions, so that an adapter sees in serving the shape it saw in training.
+The demo builds its training rows with the same functions, so that an adapter is served in the shape it was trained in.
 """
 
 from __future__ import annotations
@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from pydantic import JsonValue
+
 from indexer.passages import Passage
 
 # A message of a chat request: role and content, plus whatever else the client sent (tool calls, names).
-ChatMessage = dict[str, object]
+ChatMessage = dict[str, JsonValue]
 
 CONTEXT_HEADER = "Answer from the numbered passages and cite them like [1]. If they do not say, say so."
 

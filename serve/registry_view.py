@@ -17,9 +17,7 @@ from train.registry.registry import AdapterRegistry
 logger = logging.getLogger("graftwork.serve")
 
 
-def read_catalog(
-    registry: AdapterRegistry, *, base_name: str, base: BaseModelFiles, max_lora_rank: int
-) -> Catalog:
+def read_catalog(registry: AdapterRegistry, *, base_name: str, base: BaseModelFiles, max_lora_rank: int) -> Catalog:
     """Read the whole registry into a catalogue.
 
     A specialist or adapter that cannot be served is left out and its reason recorded, so that one bad document never
@@ -44,7 +42,9 @@ def read_catalog(
         try:
             specialist = parse_specialist(document, source=f"specialist '{name}' of the registry")
             if specialist.base != base_name:
-                raise InputError(f"Specialist '{name}' grafts onto base '{specialist.base}', but '{base_name}' is served.")
+                raise InputError(
+                    f"Specialist '{name}' grafts onto base '{specialist.base}', but '{base_name}' is served."
+                )
         except InputError as error:
             problems[name] = str(error)
             continue
@@ -83,7 +83,7 @@ class RegistryView:
         return self._catalog
 
     async def follow(self) -> None:
-        """Keep the catalogue up to date until cancelled; a registry that cannot be read leaves the last one in place."""
+        """Keep the catalogue up to date until cancelled; while the registry cannot be read, the last one stays."""
         while True:
             await asyncio.sleep(self._interval_s)
             try:

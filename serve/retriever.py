@@ -6,7 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 from ray import serve
 
@@ -42,6 +42,14 @@ class Retrieval(Protocol):
         """Passages for one question; raises GraftworkError."""
 
 
+class _Batching(Protocol):
+    """What `serve.batch` adds to a method, which its annotations do not say."""
+
+    def set_max_batch_size(self, new_max_batch_size: int) -> None: ...
+
+    def set_batch_wait_timeout_s(self, new_batch_wait_timeout_s: float) -> None: ...
+
+
 class Retriever:
     """Ray Serve deployment class; `retrieve` is batched by Serve across requests."""
 
@@ -57,8 +65,9 @@ class Retriever:
             UnavailableError: Milvus cannot be reached.
         """
         self._searcher = open_searcher(settings)
-        self.retrieve.set_max_batch_size(max_batch)
-        self.retrieve.set_batch_wait_timeout_s(batch_wait_s)
+        batching = cast("_Batching", self.retrieve)
+        batching.set_max_batch_size(max_batch)
+        batching.set_batch_wait_timeout_s(batch_wait_s)
 
     @serve.batch
     async def retrieve(self, queries: list[Query]) -> list[SearchResult | GraftworkError]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from ray.serve.handle import DeploymentHandle
 from ray.serve.llm import LLMConfig
@@ -19,11 +19,10 @@ from serve.layers.adapter import AdapterLayer
 from serve.layers.citation import CitationLayer
 from serve.layers.context import ContextLayer
 from serve.layers.models import ModelsLayer
-from serve.layers.request_id import RequestIdLayer
 from serve.layers.resolve import ResolveLayer
 from serve.registry_view import RegistryView
 from serve.residency.manager import Residency
-from serve.retriever import Query, Retrieval
+from serve.retriever import Query, Retrieval, Retriever
 from serve.settings import AppArgs
 from train.base_model import resolve_base
 from train.registry.registry import AdapterRegistry
@@ -32,10 +31,15 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-class SpecialistServer(LLMServer):  # type: ignore[misc]  # Ray's class is untyped
+RetrieverHandle: TypeAlias = "DeploymentHandle[Retriever]"
+
+
+class SpecialistServer(LLMServer):
     """Ray Serve LLM's server with specialists, adapters and retrieval in front of vLLM's app."""
 
-    async def __init__(self, llm_config: LLMConfig, *, args: AppArgs, retriever: DeploymentHandle | None) -> None:
+    async def __init__(  # type: ignore[misc]  # Serve awaits the constructor, as Ray's own class has it
+        self, llm_config: LLMConfig, *, args: AppArgs, retriever: RetrieverHandle | None
+    ) -> None:
         """Start the engine, then read the registry.
 
         Args:
@@ -49,7 +53,7 @@ class SpecialistServer(LLMServer):  # type: ignore[misc]  # Ray's class is untyp
 
     async def __serve_build_asgi_app__(self) -> ASGIApp:
         """Wrap vLLM's app; called by Serve once the engine runs."""
-        app = await super().__serve_build_asgi_app__()
+        app: ASGIApp = await super().__serve_build_asgi_app__()  # type: ignore[no-untyped-call]
         serve = self._args.serve
         base = await asyncio.to_thread(resolve_base, self._args.base_model, models_dir=self._args.models_dir)
         tokenizer = await asyncio.to_thread(_load_tokenizer, str(base.path))
@@ -62,9 +66,7 @@ class SpecialistServer(LLMServer):  # type: ignore[misc]  # Ray's class is untyp
             interval_s=serve.poll_interval_s,
         )
         self._following = asyncio.create_task(self._view.follow())
-        residency = Residency(
-            contact.VLLMAdapters(self), capacity=serve.resident_adapters, wait_s=serve.adapter_wait_s
-        )
+        residency = Residency(contact.VLLMAdapters(self), capacity=serve.resident_adapters, wait_s=serve.adapter_wait_s)
         return assemble_layers(
             app,
             view=self._view,
@@ -99,14 +101,13 @@ def assemble_layers(
     )
     app = AdapterLayer(app, residency=residency, path_of=view.adapter_path, engine_base=serve.base_name)
     app = ResolveLayer(app, catalog=lambda: view.catalog)
-    app = ModelsLayer(app, catalog=lambda: view.catalog, started_at=int(time.time()))
-    return RequestIdLayer(app)
+    return ModelsLayer(app, catalog=lambda: view.catalog, started_at=int(time.time()))
 
 
 class RemoteRetrieval:
     """The retriever deployment, asked over its handle."""
 
-    def __init__(self, handle: DeploymentHandle) -> None:
+    def __init__(self, handle: RetrieverHandle) -> None:
         """Take the deployment's handle."""
         self._handle = handle
 

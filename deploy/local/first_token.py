@@ -35,7 +35,12 @@ def request_token(url: str, *, model: str, timeout_s: float, retry_s: float = 20
     Raises:
         UnavailableError: No token; the message says what came instead.
     """
-    body = {"model": model, "messages": [{"role": "user", "content": "Say one word."}], "max_tokens": 1, "temperature": 0}
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": "Say one word."}],
+        "max_tokens": 1,
+        "temperature": 0,
+    }
     retry_until = time.monotonic() + retry_s
     while True:
         begun = time.monotonic()

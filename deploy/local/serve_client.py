@@ -71,7 +71,9 @@ class ServeClient:
             except httpx.HTTPError as error:
                 problem = str(error)
             time.sleep(_POLL_S)
-        raise UnavailableError(f"Ray's dashboard at {self._client.base_url} is not ready after {timeout_s:g} s: {problem}.")
+        raise UnavailableError(
+            f"Ray's dashboard at {self._client.base_url} is not ready after {timeout_s:g} s: {problem}."
+        )
 
     def deploy(self, config: Mapping[str, JsonValue]) -> None:
         """Sends a Serve config.

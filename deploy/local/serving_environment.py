@@ -1,4 +1,4 @@
-"""Environment variables that Serve, HAProxy and vLLM read at import: they must be set before `ray start`, on every node."""
+"""Environment variables that Serve, HAProxy and vLLM read at import: set before `ray start`, on every node."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ if TYPE_CHECKING:
 ROUTER_BUFFER_BYTES = 1024 * 1024
 
 
-def serving_environment(
-    settings: Settings, *, haproxy_dir: Path, metrics_port: int, stats_port: int
-) -> dict[str, str]:
+def serving_environment(settings: Settings, *, haproxy_dir: Path, metrics_port: int, stats_port: int) -> dict[str, str]:
     """What the serving graph needs in the environment of every Ray process.
 
     Args:
         settings: `serve.haproxy` decides whether the HAProxy variables are there at all.
-        haproxy_dir: Folder for HAProxy's configuration and sockets; Serve's default is one folder for the whole machine.
+        haproxy_dir: Folder for HAProxy's configuration and sockets; Serve's default is one per machine.
         metrics_port: HAProxy's Prometheus port.
         stats_port: HAProxy's statistics page.
     """

@@ -74,7 +74,7 @@ class InstanceState:
 
 
 def instance_id(home: Path) -> str:
-    """Eight hexadecimal digits that depend on the user and the home folder alone: leftovers are found without a state."""
+    """Eight hexadecimal digits from the user and the home folder alone: leftovers are found without a state."""
     return hashlib.sha256(f"{os.getuid()}:{home.absolute()}".encode()).hexdigest()[:8]
 
 
@@ -133,7 +133,7 @@ def instance_lock(run_dir: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ConflictError(
-                f"Another graftwork command is starting or stopping the instance of {run_dir.parent}; wait until it ends."
+                f"Another graftwork command starts or stops the instance of {run_dir.parent}; wait until it ends."
             ) from error
         yield
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 from collections.abc import Iterator
@@ -15,7 +16,15 @@ from deploy.local.milvus_server import HOST, start_milvus
 from deploy.local.ports import pick_free
 from deploy.local.processes import MARK, is_alive, start_ticks
 from deploy.local.ray_environment import authentication_environment, ensure_token, ray_environment, use_in_this_process
-from deploy.local.state import InstanceState, ServerProcess, instance_id, read_state, remove_state, temp_dir_of, write_state
+from deploy.local.state import (
+    InstanceState,
+    ServerProcess,
+    instance_id,
+    read_state,
+    remove_state,
+    temp_dir_of,
+    write_state,
+)
 from deploy.local.teardown import stop_instance
 from indexer.errors import UnavailableError
 
@@ -97,7 +106,7 @@ def _start_ray(settings: Settings, *, environment: dict[str, str], temp_dir: Pat
             object_store_memory=settings.deploy.object_store_mib * 2**20,
             include_dashboard=False,
             log_to_driver=False,
-            logging_level="ERROR",
+            logging_level=logging.ERROR,
             runtime_env={"env_vars": {"PYTHONPATH": environment["PYTHONPATH"]}},
             _temp_dir=str(temp_dir),
             _node_ip_address=HOST,
@@ -129,7 +138,7 @@ def connect(state: InstanceState) -> None:
 
     address = f"{HOST}:{state.ports['ray']}"
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (RuntimeError, ValueError, ConnectionError, OSError) as error:
         raise UnavailableError(
             f"Ray at {address} does not answer: {' '.join(str(error).split())}; `graftwork status` shows what runs."

@@ -11,17 +11,22 @@ from indexer.media import HTML
 from indexer.parsers.base import HeadingStack, ParsedBlock, ParsedDocument, RawDocument, WholeFile
 from indexer.types import BlockKind
 
-_NEVER = frozenset(
-    "script style noscript template svg math iframe object embed nav aside form button select textarea canvas "
-    "audio video map dialog menu".split()
-) - {"math"}
+
+def _names(listed: str) -> frozenset[str]:
+    return frozenset(listed.split())
+
+
+_NEVER = _names("""
+    script style noscript template svg iframe object embed nav aside form button select textarea canvas audio video map
+    dialog menu
+""")
 _FURNITURE = frozenset({"header", "footer"})  # the page's own; inside main or article they belong to the content
 _FURNITURE_ROLES = frozenset({"navigation", "banner", "contentinfo", "search", "complementary", "menu", "menubar"})
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
-_BLOCKS = frozenset(
-    "address article blockquote body center dd details div dl dt fieldset figcaption figure footer header hr li main "
-    "ol p section summary table caption thead tbody tfoot tr ul pre h1 h2 h3 h4 h5 h6".split()
-)
+_BLOCKS = _names("""
+    address article blockquote body center dd details div dl dt fieldset figcaption figure footer header hr li main ol p
+    section summary table caption thead tbody tfoot tr ul pre h1 h2 h3 h4 h5 h6
+""")
 _DECLARED = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_:.\-]{2,40})", re.IGNORECASE)
 _XML_DECLARED = re.compile(rb"\A\s*<\?xml[^>]{0,100}encoding\s*=\s*[\"']([A-Za-z0-9_.\-]{2,40})", re.IGNORECASE)
 _SPACES = re.compile(r"[ \t\r\n\f\u00a0]+")
@@ -112,7 +117,7 @@ class _Walk:
             self._inline.append(node.attributes.get("alt") or "")
             return False
         if tag in _BLOCKS:
-            self._open(node, tag)
+            self._open(tag)
         return True
 
     def _is_furniture(self, node: LexborNode, tag: str) -> bool:
@@ -123,7 +128,7 @@ class _Walk:
             return True
         return (attributes.get("role") or "").lower() in _FURNITURE_ROLES
 
-    def _open(self, node: LexborNode, tag: str) -> None:
+    def _open(self, tag: str) -> None:
         self._flush("item" if self._lists else "paragraph")
         if tag == "pre":
             self._pre += 1

@@ -141,6 +141,8 @@ def _front_matter(text: str) -> tuple[str | None, tuple[tuple[str, str], ...], s
         return None, (), text
     title = fields.get("title")
     metadata = tuple(
-        (str(name), str(value)) for name, value in fields.items() if name != "title" and not isinstance(value, dict | list)
+        (str(name), str(value))
+        for name, value in fields.items()
+        if name != "title" and not isinstance(value, dict | list)
     )
     return str(title) if title else None, metadata, text[match.end() :]

@@ -28,9 +28,7 @@ class PlainParser(WholeFile):
         return ParsedDocument(title=title, blocks=blocks)
 
 
-def paragraphs(
-    text: str, *, heading_path: tuple[str, ...] = (), page: int | None = None
-) -> tuple[ParsedBlock, ...]:
+def paragraphs(text: str, *, heading_path: tuple[str, ...] = (), page: int | None = None) -> tuple[ParsedBlock, ...]:
     """Return the paragraphs of a text, split at blank lines."""
     found = []
     for part in _BLANK_LINES.split(text.strip("\n")):

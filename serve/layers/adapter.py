@@ -34,7 +34,7 @@ class AdapterLayer:
         Args:
             app: What serves the request with its adapter in place.
             residency: Keeps adapters in the engine.
-            path_of: Checked folder of an adapter version; raises GraftworkError where the files are not what was published.
+            path_of: Checked folder of an adapter version; raises GraftworkError where a file is not as published.
             engine_base: Name under which the engine knows the base model.
         """
         self._app = app

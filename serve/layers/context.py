@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Callable
 
-from pydantic import JsonValue
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from indexer.errors import GraftworkError, UnavailableError
@@ -82,7 +81,7 @@ class ContextLayer:
             count_tokens=self._count_tokens,
         )
         call.passages, call.dropped = assembly.passages, assembly.dropped
-        call.body["messages"] = _json_messages(assembly.messages)
+        call.body["messages"] = [*assembly.messages]
         call.clock("assembly_ms", since)
         await self._app(scope, receive, send)
 
@@ -120,10 +119,6 @@ def _messages(call: Call) -> list[ChatMessage] | None:
     if call.route != "chat" or not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
         return None
     return [dict(message) for message in messages if isinstance(message, dict)]
-
-
-def _json_messages(messages: list[ChatMessage]) -> JsonValue:
-    return [dict(message) for message in messages]  # type: ignore[dict-item]  # they came from JSON
 
 
 def _new_tokens(call: Call) -> int:

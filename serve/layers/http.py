@@ -11,7 +11,12 @@ from starlette.types import Message, Receive, Scope, Send
 from indexer.errors import ConflictError, GraftworkError, InputError, NotFoundError, UnavailableError
 
 # OpenAI's error types by status; a client library maps the status to its exception classes.
-_ERROR_TYPES = {400: "invalid_request_error", 404: "invalid_request_error", 409: "conflict_error", 413: "invalid_request_error"}
+_ERROR_TYPES = {
+    400: "invalid_request_error",
+    404: "invalid_request_error",
+    409: "conflict_error",
+    413: "invalid_request_error",
+}
 _STATUS: tuple[tuple[type[GraftworkError], int, str], ...] = (
     (NotFoundError, 404, "model_not_found"),
     (InputError, 400, "invalid_request"),
@@ -20,7 +25,7 @@ _STATUS: tuple[tuple[type[GraftworkError], int, str], ...] = (
 )
 
 
-class ClientGone(Exception):
+class ClientGoneError(Exception):
     """The client went away before its request was read."""
 
 
@@ -28,13 +33,13 @@ async def read_body(receive: Receive) -> bytes:
     """Read a whole request body.
 
     Raises:
-        ClientGone: The client disconnected first.
+        ClientGoneError: The client disconnected first.
     """
     parts: list[bytes] = []
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ClientGone
+            raise ClientGoneError
         parts.append(message.get("body", b""))
         if not message.get("more_body"):
             return b"".join(parts)

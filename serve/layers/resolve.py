@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
 from collections.abc import Callable
 from typing import Literal
 
@@ -12,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from indexer.errors import InputError, NotFoundError
 from serve.catalog import Catalog
 from serve.layers.call import Call, JsonObject, put_call
-from serve.layers.http import ClientGone, header, read_body, send_graftwork_error
+from serve.layers.http import ClientGoneError, header, read_body, send_graftwork_error
 
 ROUTES: dict[str, Literal["chat", "completions"]] = {
     "/v1/chat/completions": "chat",
@@ -44,7 +45,7 @@ class ResolveLayer:
             body = parse_body(await read_body(receive))
             model = model_of(body)
             target = self._catalog().resolve(model, key=_sticky_key(body, scope))
-        except ClientGone:
+        except ClientGoneError:
             return
         except InputError as error:
             await send_graftwork_error(send, error)
@@ -92,4 +93,4 @@ def _sticky_key(body: JsonObject, scope: Scope) -> str:
     user = body.get("user")
     if isinstance(user, str) and user:
         return user
-    return header(scope, b"x-session-id") or header(scope, b"x-request-id") or ""
+    return header(scope, b"x-session-id") or uuid.uuid4().hex

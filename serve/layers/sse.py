@@ -16,8 +16,7 @@ _DATA = b"data: "
 class StreamWatch:
     """Follows one OpenAI stream: collects the text of its deltas and finds its `[DONE]`.
 
-    Bytes go through as they came. Only a tail that may be the start of `data: [DONE]` is held back until it is known not
-    to be.
+    Bytes go through as they came; only a tail that may be the start of `data: [DONE]` is held back until it is known.
 
     Attributes:
         text: Text of all deltas so far, by choice index.

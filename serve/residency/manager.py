@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -42,8 +43,8 @@ class AdapterEngine(Protocol):
 class Residency:
     """Keeps at most `capacity` adapters in the engine and leases them to requests.
 
-    Loads of different adapters run side by side, each under its own task; a request that gives up waiting never cancels a
-    load that others wait for. All state is touched on one event loop, so there is no lock.
+    Loads of different adapters run side by side, each in its own task; a request that gives up waiting never cancels
+    a load that others wait for. All state is touched on one event loop, so there is no lock.
     """
 
     def __init__(
@@ -130,7 +131,7 @@ class Residency:
             self._last_used[engine_id] = self._clock()
             task = asyncio.create_task(self._load(self._known[engine_id], victim))
             self._loading[engine_id] = task
-            task.add_done_callback(lambda _, engine_id=engine_id: self._loaded(engine_id))
+            task.add_done_callback(partial(self._loaded, engine_id))
         return bool(decision.load)
 
     async def _load(self, adapter: EngineAdapter, victim: EngineAdapter | None) -> None:
@@ -142,8 +143,8 @@ class Residency:
             self._last_used.pop(adapter.engine_id, None)
             raise
 
-    def _loaded(self, engine_id: int) -> None:
-        task = self._loading.pop(engine_id)
+    def _loaded(self, engine_id: int, task: asyncio.Task[None]) -> None:
+        del self._loading[engine_id]
         if not task.cancelled():
             task.exception()  # waiters raise it; reading it here keeps the loop from reporting it a second time
         self._wake()

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from indexer.passages import Passage
-from serve.prompt import CONTEXT_HEADER, assemble, question_of, render_passage
+from serve.prompt import CONTEXT_HEADER, Assembly, ChatMessage, assemble, question_of, render_passage
 
 
 def words(text: str) -> int:
@@ -13,11 +13,19 @@ def words(text: str) -> int:
 
 def passage(text: str, *, title: str = "Ropes", heading: tuple[str, ...] = ("Care",)) -> Passage:
     return Passage(
-        chunk_id="c", document_id="d", title=title, heading_path=heading, uri="u", page=None, ordinal=0, text=text, score=1
+        chunk_id="c",
+        document_id="d",
+        title=title,
+        heading_path=heading,
+        uri="u",
+        page=None,
+        ordinal=0,
+        text=text,
+        score=1,
     )
 
 
-def build(messages: list[dict[str, object]], passages: list[Passage], **overrides: int):  # noqa: ANN201
+def build(messages: list[ChatMessage], passages: list[Passage], **overrides: int) -> Assembly:
     budget = {"max_context_tokens": 100, "max_model_len": 1000, "max_new_tokens": 50, **overrides}
     return assemble(messages, prompt="You keep ropes.", passages=passages, count_tokens=words, **budget)
 
@@ -39,9 +47,15 @@ def test_one_system_message_in_front_with_prompt_client_system_and_passages() ->
 
 
 def test_without_passages_and_prompt_the_conversation_is_untouched() -> None:
-    messages: list[dict[str, object]] = [{"role": "user", "content": "Hello"}]
+    messages: list[ChatMessage] = [{"role": "user", "content": "Hello"}]
     assembly = assemble(
-        messages, prompt=None, passages=[], max_context_tokens=100, max_model_len=100, max_new_tokens=10, count_tokens=words
+        messages,
+        prompt=None,
+        passages=[],
+        max_context_tokens=100,
+        max_model_len=100,
+        max_new_tokens=10,
+        count_tokens=words,
     )
     assert assembly.messages == messages
 

@@ -20,7 +20,6 @@ from serve.layers.citation import CitationLayer
 from serve.layers.context import ContextLayer
 from serve.layers.http import read_body, send_json
 from serve.layers.models import ModelsLayer
-from serve.layers.request_id import RequestIdLayer
 from serve.layers.resolve import ResolveLayer
 from serve.residency.manager import EngineAdapter, Residency
 from serve.retriever import Query
@@ -48,7 +47,9 @@ class EngineApp:
         for word in self.text.split(" "):
             choice = {"index": 0, "delta": {"content": word + " "}}
             chunk = {**head, "object": "chat.completion.chunk", "choices": [choice]}
-            await send({"type": "http.response.body", "body": f"data: {json.dumps(chunk)}\n\n".encode(), "more_body": True})
+            await send(
+                {"type": "http.response.body", "body": f"data: {json.dumps(chunk)}\n\n".encode(), "more_body": True}
+            )
         await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
@@ -157,11 +158,9 @@ def graph() -> Graph:
 
     app: ASGIApp = CitationLayer(engine)
     count: Callable[[str], int] = lambda text: len(text.split())  # noqa: E731
-    app = ContextLayer(
-        app, retrieval=passages, count_tokens=count, max_model_len=1000, tenant="default", timeout_s=1.0
-    )
+    app = ContextLayer(app, retrieval=passages, count_tokens=count, max_model_len=1000, tenant="default", timeout_s=1.0)
     residency = Residency(adapters, capacity=2, wait_s=1.0)
     app = AdapterLayer(app, residency=residency, path_of=path_of, engine_base="base")
     app = ModelsLayer(ResolveLayer(app, catalog=lambda: catalog), catalog=lambda: catalog, started_at=1)
-    client = httpx.AsyncClient(transport=httpx.ASGITransport(RequestIdLayer(app)), base_url="http://graftwork")
+    client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://graftwork")
     return Graph(client=client, engine=engine, adapters=adapters, passages=passages)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 
 from hypothesis import given
@@ -21,9 +22,7 @@ EVENT = b'data: {"ours": true}\n\n'
 def test_the_stream_passes_unchanged_but_for_one_event_before_done(cuts: list[int]) -> None:
     watch = StreamWatch()
     edges = sorted({0, *cuts, len(STREAM)})
-    out = b"".join(
-        watch.feed(STREAM[a:b], final_event=lambda: EVENT) for a, b in zip(edges, edges[1:], strict=False)
-    )
+    out = b"".join(watch.feed(STREAM[a:b], final_event=lambda: EVENT) for a, b in itertools.pairwise(edges))
     out += watch.flush()
     assert out == STREAM.replace(b"data: [DONE]", EVENT + b"data: [DONE]")
     assert watch.text == {0: "Rope is [1] long\ndata: "}

@@ -1,0 +1,111 @@
+"""The demo's result on stdout: answers side by side, a table of scores, what stands beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from deploy.demo import recipe
+from deploy.demo.ask import Answer
+from deploy.demo.bootstrap import Estimate
+from deploy.demo.budget import clock
+from deploy.demo.figures import ArmFigures, Figures
+from deploy.demo.questions import Question
+from deploy.demo.report import DemoReport
+
+SHOWN_QUESTIONS = 4
+WIDTH = 118  # of a stdout that is no terminal
+
+_SHARE = "{:.2f} [{:.2f}, {:.2f}]"
+_PLAIN = "{:.1f} [{:.1f}, {:.1f}]"
+_ROWS: tuple[tuple[str, Callable[[ArmFigures], Estimate | None], str], ...] = (
+    ("all required words, answerable", lambda arm: arm.must_include, _SHARE),
+    ("word overlap F1, answerable", lambda arm: arm.token_f1, _SHARE),
+    ("refused, unanswerable (right)", lambda arm: arm.refused_rightly, _SHARE),
+    ("refused, answerable (wrong)", lambda arm: arm.refused_wrongly, _SHARE),
+    ("all gold sources retrieved", lambda arm: arm.found, _SHARE),
+    ("citation precision", lambda arm: arm.citation_precision, _SHARE),
+    ("citation recall", lambda arm: arm.citation_recall, _SHARE),
+    ("median time to first token, s", lambda arm: arm.ttft_s, _SHARE),
+    ("median tokens/s after it", lambda arm: arm.tokens_per_s, _PLAIN),
+    ("median tokens per answer", lambda arm: arm.completion_tokens, _PLAIN),
+)
+
+
+def show(report: DemoReport, console: Console) -> None:
+    """Print everything a reader of the demo wants to see."""
+    for question in choose_shown(report.questions, report.answers, limit=SHOWN_QUESTIONS):
+        _show_question(question, report.answers, console)
+    console.print(score_table(report.figures))
+    console.print(_stage_table(report))
+    for sentence in report.statement:
+        console.print(Text(f"* {sentence}"))
+    if report.figures.dropped:
+        console.print(Text(f"* Left out, because a request failed: {', '.join(report.figures.dropped)}."))
+    console.print(Text(""))
+
+
+def choose_shown(questions: Sequence[Question], answers: Sequence[Answer], *, limit: int) -> tuple[Question, ...]:
+    """The first question of each kind that all four answered, in the order asked; never chosen by how they did."""
+    good = {(answer.question_id, answer.specialist) for answer in answers if answer.error is None}
+    shown: dict[str, Question] = {}
+    for question in questions:
+        if question.kind not in shown and all((question.id, arm.name) in good for arm in recipe.ARMS):
+            shown[question.kind] = question
+    return tuple(shown.values())[:limit]
+
+
+def score_table(figures: Figures) -> Table:
+    """A row per figure, a column per specialist; a dash where a figure has no sample, n where it is smaller."""
+    table = Table(
+        title=f"Scores over {figures.asked} held-out questions", box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False
+    )
+    table.add_column("")
+    for arm in figures.arms:
+        table.add_column(f"{arm.specialist}\n({arm.grafts})")
+    for name, get, form in _ROWS:
+        table.add_row(name, *(_cell(get(arm), form, whole=figures.asked) for arm in figures.arms))
+    table.add_row("markers that point at nothing", *(str(arm.invalid_markers) for arm in figures.arms))
+    return table
+
+
+def _cell(figure: Estimate | None, form: str, *, whole: int) -> str:
+    if figure is None:
+        return "-"
+    text = form.format(figure.value, figure.low, figure.high)
+    return text if figure.n == whole else f"{text} n={figure.n}"
+
+
+def _stage_table(report: DemoReport) -> Table:
+    table = Table(title="Time", box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for heading in ("stage", "took", "budget", ""):
+        table.add_column(heading)
+    for record in report.stages:
+        table.add_row(record.name, clock(record.seconds), clock(record.budget_s), "over" if record.over_budget else "")
+    table.add_row("total", clock(sum(record.seconds for record in report.stages)), "", "")
+    return table
+
+
+def _show_question(question: Question, answers: Sequence[Answer], console: Console) -> None:
+    grid = Table(box=box.SIMPLE_HEAD, show_lines=False, pad_edge=False, expand=True)
+    grid.add_column(Text(f"{question.question}\n(written answer: {question.answer})", style="bold"), ratio=1)
+    ours = {answer.specialist: answer for answer in answers if answer.question_id == question.id}
+    for arm in recipe.ARMS:
+        answer = ours[arm.name]
+        speed = f"{answer.ttft_s:.1f} s to the first token" if answer.ttft_s is not None else "no token"
+        if answer.tokens_per_s is not None:
+            speed += f", {answer.tokens_per_s:.1f} tokens/s"
+        grid.add_row(Text.assemble((arm.name, "cyan"), f"  ({speed})\n", *_answer_lines(answer)))
+    console.print(grid)
+
+
+def _answer_lines(answer: Answer) -> list[str]:
+    lines = [f"    {' '.join(answer.text.split()) or '(empty)'}"]
+    for source in answer.sources:
+        place = " > ".join(dict.fromkeys(part for part in (source.title, source.heading) if part))
+        lines.append(f"\n      {'cited' if source.cited else 'given'} [{source.n}] {place} ({source.document})")
+    return lines

@@ -1,0 +1,135 @@
+"""`python -m indexer PATH... --collection C`, the form that a Ray job runs.
+
+Settings come from the environment, `GRAFTWORK_INDEXER__MILVUS_URI` and so on, and from the flags here. Ray is the
+cluster at RAY_ADDRESS, or a local one for this run. Progress goes to standard error; the last line of standard output is
+the summary in JSON. Exit codes: 0 done, 2 bad input, 3 done but some documents failed, 4 something is not reachable,
+5 conflict, 6 not found, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import ray
+from pydantic import ValidationError
+
+from indexer.connection import probe
+from indexer.discovery import discover
+from indexer.errors import GraftworkError, InputError, PartialError, UnavailableError
+from indexer.pipeline import run_index
+from indexer.report import IndexProgress, IndexReport
+from indexer.settings import IndexerSettings
+
+ENV_PREFIX = "GRAFTWORK_INDEXER__"
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Index and return the exit code."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        settings = settings_from(os.environ, milvus_uri=parsed.milvus_uri, embedder=parsed.embedder)
+        paths = [Path(path) for path in parsed.paths]
+        discover(paths)
+        probe(settings.milvus_uri)
+        _connect_ray()
+        report = run_index(
+            paths,
+            collection=parsed.collection,
+            tenant=parsed.tenant or settings.default_tenant,
+            settings=settings,
+            progress=_Lines().show,
+            sync=parsed.sync,
+        )
+        print(json.dumps(report.to_json(), ensure_ascii=False), flush=True)
+        _raise_partial(report)
+    except GraftworkError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; what was written is kept, run the same command again to continue", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def settings_from(environment: Mapping[str, str], *, milvus_uri: str | None, embedder: str | None) -> IndexerSettings:
+    """Return the settings: flags before environment before defaults.
+
+    Raises:
+        InputError: An unknown or impossible value; the sentence names it.
+    """
+    values = {
+        name.removeprefix(ENV_PREFIX).lower(): value
+        for name, value in environment.items()
+        if name.startswith(ENV_PREFIX)
+    }
+    values |= {name: flag for name, flag in (("milvus_uri", milvus_uri), ("embedder", embedder)) if flag is not None}
+    try:
+        return IndexerSettings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"Setting indexer{'.' if where else ''}{where}: {first['msg']}.") from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m indexer", description="Index documents into a Milvus collection.")
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="files and folders, readable by every Ray node")
+    parser.add_argument("--collection", required=True, help="alias of the collection; made when missing")
+    parser.add_argument("--tenant", help="whose documents these are (default: the setting default_tenant)")
+    parser.add_argument("--milvus-uri", help="Milvus server, such as http://milvus:19530")
+    parser.add_argument("--embedder", help="sentence-transformers model, a name or a folder")
+    parser.add_argument("--sync", action="store_true", help="delete documents whose file is gone")
+    return parser
+
+
+def _connect_ray() -> None:
+    if ray.is_initialized():
+        return
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
+        address = os.environ.get("RAY_ADDRESS", "local")
+        raise UnavailableError(f"Ray at {address} cannot be reached ({_first_line(error)}); start it first.") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _raise_partial(report: IndexReport) -> None:
+    if not report.failures:
+        return
+    for failure in report.failures:
+        print(f"failed ({failure.stage}): {failure.uri}: {failure.reason}", file=sys.stderr)
+    raise PartialError(
+        f"{report.documents.failed} of {report.documents.seen} documents failed and were left out of "
+        f"{report.collection!r}; the others are indexed."
+    )
+
+
+class _Lines:
+    """Progress as lines, at most one every two seconds per stage, so that a job's log stays readable."""
+
+    _EVERY_S = 2.0
+
+    def __init__(self) -> None:
+        self._stage = ""
+        self._at = 0.0
+
+    def show(self, progress: IndexProgress) -> None:
+        if progress.stage == self._stage and progress.seconds - self._at < self._EVERY_S:
+            return
+        self._stage, self._at = progress.stage, progress.seconds
+        print(
+            f"[{progress.seconds:7.1f}s] {progress.stage}: {progress.documents}/{progress.documents_total} documents, "
+            f"{progress.chunks_written}/{progress.chunks} chunks, {progress.failed} failed",
+            file=sys.stderr,
+            flush=True,
+        )

@@ -1,0 +1,338 @@
+"""One run of the indexer, from paths to a searchable collection."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import ray
+from ray.data import ActorPoolStrategy, DataContext, Dataset
+
+from indexer.board import Board, Counts, Reporter
+from indexer.chunks import chunker_settings
+from indexer.datasink import MilvusDatasink, WriteOutcome
+from indexer.discovery import Discovery, discover
+from indexer.embedder import Embedder
+from indexer.embedder_files import EmbedderFiles, resolve_embedder
+from indexer.errors import GraftworkError, UnavailableError
+from indexer.filters import check_tenant
+from indexer.identity import pipeline_hash
+from indexer.names import check_alias
+from indexer.parsers import PARSER_VERSIONS
+from indexer.report import ChunkCounts, DocumentCounts, IndexProgress, IndexReport
+from indexer.rows import fingerprints_from_table, sources_to_rows
+from indexer.search import open_store
+from indexer.settings import IndexerSettings
+from indexer.stages import EmbedChunks, Recipe, compare, prepare
+from indexer.state import Fingerprint, KnownDocument, Plan, gather, make_plan, stale_rows
+from indexer.store import MilvusStore, check_embedder
+from indexer.tokens import load_tokenizer
+from indexer.types import FailedDocument, Generation, SourceFile
+
+_FILES_PER_BLOCK = 16  # a block leaves a task when the task ends; small ones keep the embedder fed from the start
+_BLOCKS_PER_CPU = 4
+_WRITE_CPUS = 0.25  # writing waits for Milvus
+_DELETE_BATCH = 200  # document ids per filter expression
+
+
+def run_index(
+    paths: Sequence[Path],
+    *,
+    collection: str,
+    tenant: str,
+    settings: IndexerSettings,
+    progress: Callable[[IndexProgress], None] | None = None,
+    sync: bool = False,
+) -> IndexReport:
+    """Index files and folders into a collection, in the initialised Ray.
+
+    Documents that are stored already, unchanged, are neither parsed nor embedded. The new chunks of a changed document
+    are written and flushed before its old ones are deleted. A run that was interrupted is taken up by running again.
+    One bad document does not stop a run: it is in the report.
+
+    Args:
+        paths: Files and folders.
+        collection: Alias; made at the end of its first run.
+        tenant: Whose documents these are.
+        settings: Where and how.
+        progress: Called now and then, from a thread of its own.
+        sync: Delete documents whose file under the same folders is gone; otherwise they are only reported.
+
+    Raises:
+        NotFoundError: A path does not exist.
+        InputError: Nothing to index, an unreadable folder, a bad setting, or a collection made by another embedder.
+        UnavailableError: Ray is not initialised, or Milvus or the embedder cannot be reached.
+        GraftworkError: Ray stopped the run.
+    """
+    run = _Run(
+        collection=check_alias(collection), tenant=check_tenant(tenant), settings=settings, reporter=Reporter(progress)
+    )
+    return run.go(paths, sync=sync)
+
+
+class _Run:
+    """The steps of a run, in order; each leaves the collection in a state that the next run can continue from."""
+
+    def __init__(self, *, collection: str, tenant: str, settings: IndexerSettings, reporter: Reporter) -> None:
+        self._collection = collection
+        self._tenant = tenant
+        self._settings = settings
+        self._reporter = reporter
+        self._seconds: dict[str, float] = {}
+
+    def go(self, paths: Sequence[Path], *, sync: bool) -> IndexReport:
+        began = time.perf_counter()
+        self._reporter.tell("discover")
+        with self._timed("discover"):
+            discovery = discover(paths)
+        if not ray.is_initialized():
+            raise UnavailableError("Ray is not initialised; call ray.init() or start it with `graftwork up`.")
+        store = open_store(self._settings)
+        files = resolve_embedder(self._settings.embedder)
+        recipe = self._recipe(files)
+        self._reporter.tell("compare")
+        with self._timed("compare"), _quiet_ray_data():
+            made = self._existing(store, files)
+            known = gather(store.scan(made.physical, tenant=self._tenant)) if made else {}
+            plan, failures = self._compare(discovery, recipe, known)
+        made = made or store.ensure_generation(
+            self._collection, embedder=files.identity, dimension=_dimension(files, self._settings)
+        )
+        counts, outcome = self._index(discovery, plan, recipe, made, files, store, failed=len(failures))
+        failures.extend(outcome.failures)
+        self._reporter.tell("finish", counts=counts, failed=len(failures) - counts.failed)
+        deleted_chunks, deleted_documents = self._finish(store, made, plan, outcome, sync=sync)
+        self._seconds["total"] = time.perf_counter() - began
+        self._seconds |= {
+            "parse_busy": counts.parse_busy,
+            "embed_busy": counts.embed_busy,
+            "write_busy": counts.write_busy,
+        }
+        report = self._report(made, plan, outcome, discovery, failures, deleted_chunks, deleted_documents)
+        self._reporter.tell("done", counts=counts, failed=len(failures) - counts.failed)
+        return report
+
+    def _recipe(self, files: EmbedderFiles) -> Recipe:
+        tokenizer = load_tokenizer(files.path)
+        chunker = chunker_settings(self._settings, max_tokens=files.max_tokens, special_tokens=tokenizer.special_tokens)
+        return Recipe(
+            tenant=self._tenant,
+            pipeline=pipeline_hash(
+                parsers=PARSER_VERSIONS, chunker=chunker.identity, embedder=files.identity.rpartition("@")[2]
+            ),
+            chunker=chunker,
+            tokenizer=files.path,
+            max_document_bytes=self._settings.max_document_bytes,
+        )
+
+    def _existing(self, store: MilvusStore, files: EmbedderFiles) -> Generation | None:
+        made = store.unfinished_or_current(self._collection)
+        if made is not None:
+            check_embedder(made, embedder=files.identity)
+        return made
+
+    def _compare(
+        self, discovery: Discovery, recipe: Recipe, known: dict[str, KnownDocument]
+    ) -> tuple[Plan, list[FailedDocument]]:
+        found: list[Fingerprint] = []
+        failures = list(discovery.failures)
+        unreadable = list(discovery.unreadable)
+        if discovery.files:
+            dataset = _dataset([(file, ()) for file in discovery.files]).map_batches(
+                compare, batch_format="pyarrow", fn_kwargs={"recipe": recipe}, num_cpus=_task_cpus()
+            )
+            with _translated_ray_errors():
+                for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+                    for item in fingerprints_from_table(batch):
+                        if isinstance(item, Fingerprint):
+                            found.append(item)
+                        else:
+                            unreadable.append(item[0])
+                            failures.append(item[1])
+        plan = make_plan(found, known=known, folders=discovery.folders, unreadable=unreadable)
+        return plan, failures
+
+    def _index(
+        self,
+        discovery: Discovery,
+        plan: Plan,
+        recipe: Recipe,
+        made: Generation,
+        files: EmbedderFiles,
+        store: MilvusStore,
+        *,
+        failed: int,
+    ) -> tuple[Counts, WriteOutcome]:
+        """Run the pipeline over the documents that changed; does nothing, and loads no model, where none did."""
+        if not plan.sources:
+            self._seconds["index"] = 0.0
+            return Counts(), WriteOutcome()
+        settings = self._settings
+        by_id = {file.source_id: file for file in discovery.files}
+        board = Board()
+        sink = MilvusDatasink(
+            store=store, physical=made.physical, tenant=self._tenant, batch_size=settings.write_batch_size, board=board
+        )
+        embed_arguments = {
+            "name": settings.embedder,
+            "device": settings.embed_device,
+            "threads": settings.embed_threads,
+            "actors": settings.embed_actors,
+            "identity": files.identity,
+            "board": board,
+        }
+        total = len(plan.new) + len(plan.changed)
+        try:
+            with (
+                self._timed("index"),
+                _quiet_ray_data(),
+                _translated_ray_errors(),
+                self._reporter.following(board, total=total, failed=failed),
+            ):
+                _dataset([(by_id[source_id], skip) for source_id, skip in plan.sources.items()]).map_batches(
+                    prepare,
+                    batch_format="pyarrow",
+                    zero_copy_batch=True,
+                    fn_kwargs={"recipe": recipe, "board": board},
+                    num_cpus=_task_cpus(),
+                ).map_batches(
+                    EmbedChunks,
+                    batch_format="pyarrow",
+                    batch_size=settings.embed_batch_size,
+                    compute=ActorPoolStrategy(size=settings.embed_actors),
+                    fn_constructor_kwargs=embed_arguments,
+                    num_cpus=settings.embed_cpus,
+                    num_gpus=settings.embed_gpus or None,
+                ).write_datasink(sink, ray_remote_args={"num_cpus": _WRITE_CPUS})
+            return board.read(), sink.outcome
+        finally:
+            board.close()
+
+    def _finish(
+        self, store: MilvusStore, made: Generation, plan: Plan, outcome: WriteOutcome, *, sync: bool
+    ) -> tuple[int, int]:
+        """Flush, then delete what was replaced, then let readers in; returns deleted chunks and documents."""
+        with self._timed("finish"):
+            if outcome.documents:
+                store.flush(made.physical)
+            replaced = {
+                document_id: written.document_hash
+                for document_id, written in outcome.documents.items()
+                if document_id in plan.changed and written.rows >= written.chunk_count
+            }
+            deleted = 0
+            for ids in _batches(sorted(replaced)):
+                rows = store.scan(made.physical, tenant=self._tenant, document_ids=ids)
+                deleted += store.delete_chunks(made.physical, stale_rows(rows, current=replaced))
+            vanished = plan.vanished if sync else ()
+            for ids in _batches(vanished):
+                rows = store.scan(made.physical, tenant=self._tenant, document_ids=ids)
+                deleted += store.delete_chunks(made.physical, [row.chunk_id for row in rows])
+            store.point_alias(self._collection, made.physical)
+        return deleted, len(vanished)
+
+    def _report(
+        self,
+        made: Generation,
+        plan: Plan,
+        outcome: WriteOutcome,
+        discovery: Discovery,
+        failures: list[FailedDocument],
+        deleted_chunks: int,
+        deleted_documents: int,
+    ) -> IndexReport:
+        written = outcome.documents.keys()
+        new, changed = len(plan.new & written), len(plan.changed & written)
+        return IndexReport(
+            documents=DocumentCounts(
+                seen=new + changed + len(plan.unchanged) + len(failures),
+                new=new,
+                changed=changed,
+                unchanged=len(plan.unchanged),
+                deleted=deleted_documents,
+                failed=len(failures),
+            ),
+            chunks=ChunkCounts(written=outcome.rows, deleted=deleted_chunks, embedded=outcome.rows),
+            seconds=dict(self._seconds),
+            collection=self._collection,
+            generation=made.number,
+            embedder=made.embedder,
+            failures=tuple(sorted(failures, key=lambda failure: failure.uri)),
+            vanished=plan.vanished,
+            skipped=discovery.skipped,
+        )
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds[stage] = time.perf_counter() - began
+
+
+def _dataset(sources: list[tuple[SourceFile, tuple[str, ...]]]) -> Dataset:
+    cpus = int(ray.cluster_resources().get("CPU", 1))
+    blocks = min(len(sources), max(cpus * _BLOCKS_PER_CPU, -(-len(sources) // _FILES_PER_BLOCK)))
+    return ray.data.from_items(sources_to_rows(sources), override_num_blocks=blocks)
+
+
+def _task_cpus() -> float:
+    """Return the CPUs per reading task: one, or less on a small machine so that the embedder's actors fit beside it."""
+    return min(1.0, float(ray.cluster_resources().get("CPU", 1)) / 4)
+
+
+def _dimension(files: EmbedderFiles, settings: IndexerSettings) -> int:
+    return files.dimension or Embedder(settings.embedder, settings.embed_device).dimension
+
+
+def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(ids), _DELETE_BATCH):
+        yield ids[start : start + _DELETE_BATCH]
+
+
+@contextmanager
+def _quiet_ray_data() -> Iterator[None]:
+    """Keep Ray Data's own bars and plans off the user's terminal; ours is the progress they see."""
+    context, ray_logger = DataContext.get_current(), logging.getLogger("ray.data")
+    bars, level = context.enable_progress_bars, ray_logger.level
+    context.enable_progress_bars = False
+    ray_logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        context.enable_progress_bars = bars
+        ray_logger.setLevel(level)
+
+
+@contextmanager
+def _translated_ray_errors() -> Iterator[None]:
+    """Turn what a worker raised back into our own error, and anything else of Ray's into one sentence."""
+    try:
+        yield
+    except ray.exceptions.RayError as error:
+        own = _own_cause(error)
+        if own is not None:
+            raise type(own)(f"{own} What was written is kept; run the same command again to continue.") from error
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        raise GraftworkError(
+            f"Ray stopped the run ({lines[-1].strip() if lines else type(error).__name__}); "
+            "what was written is kept, run the same command again to continue."
+        ) from error
+
+
+def _own_cause(error: BaseException) -> GraftworkError | None:
+    seen: list[BaseException] = []
+    pending: list[BaseException | None] = [error]
+    while pending:
+        current = pending.pop()
+        if current is None or any(current is other for other in seen):
+            continue
+        if isinstance(current, GraftworkError) and not isinstance(current, ray.exceptions.RayError):
+            return current
+        seen.append(current)
+        pending += [getattr(current, "cause", None), current.__cause__, current.__context__]
+    return None

@@ -1,0 +1,109 @@
+"""What a run tells while it goes and when it is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from indexer.types import FailedDocument
+
+Stage = Literal["discover", "compare", "index", "finish", "done"]
+LISTED = 20  # names per list in the JSON; the counts are always whole
+
+
+@dataclass(frozen=True, slots=True)
+class IndexProgress:
+    """A moment of a run.
+
+    Attributes:
+        stage: `discover` files, `compare` with what is stored, `index` (parse, embed, write), `finish`, `done`.
+        documents: Documents parsed so far.
+        documents_total: Documents to parse; 0 until they are compared.
+        chunks: Chunks cut so far.
+        chunks_written: Chunks stored so far.
+        failed: Documents that failed so far.
+        seconds: Since the run began.
+    """
+
+    stage: Stage
+    documents: int
+    documents_total: int
+    chunks: int
+    chunks_written: int
+    failed: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentCounts:
+    """Documents of a run; seen = new + changed + unchanged + failed, where each stands in one of them."""
+
+    seen: int
+    new: int
+    changed: int
+    unchanged: int
+    deleted: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkCounts:
+    """Chunks of a run."""
+
+    written: int
+    deleted: int
+    embedded: int
+
+
+@dataclass(frozen=True, slots=True)
+class IndexReport:
+    """The result of a run.
+
+    Attributes:
+        documents: Counts of documents.
+        chunks: Counts of chunks.
+        seconds: Per stage; `parse_busy`, `embed_busy` and `write_busy` are summed over parallel workers.
+        collection: The alias.
+        generation: Number of the physical collection.
+        embedder: Identity of the model.
+        failures: Documents that were left out, each with its reason.
+        vanished: Ids of stored documents whose source is gone; deleted only when asked for.
+        skipped: Directory entries that were left out, by reason.
+    """
+
+    documents: DocumentCounts
+    chunks: ChunkCounts
+    seconds: dict[str, float]
+    collection: str
+    generation: int
+    embedder: str
+    failures: tuple[FailedDocument, ...]
+    vanished: tuple[str, ...]
+    skipped: dict[str, int]
+
+    def to_json(self) -> dict[str, object]:
+        """Return the report as JSON values."""
+        return {
+            "documents": {
+                "seen": self.documents.seen,
+                "new": self.documents.new,
+                "changed": self.documents.changed,
+                "unchanged": self.documents.unchanged,
+                "deleted": self.documents.deleted,
+                "failed": self.documents.failed,
+            },
+            "chunks": {
+                "written": self.chunks.written,
+                "deleted": self.chunks.deleted,
+                "embedded": self.chunks.embedded,
+            },
+            "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
+            "collection": self.collection,
+            "generation": self.generation,
+            "embedder": self.embedder,
+            "failures": [
+                {"uri": failure.uri, "stage": failure.stage, "reason": failure.reason} for failure in self.failures
+            ],
+            "vanished": {"count": len(self.vanished), "first": list(self.vanished[:LISTED])},
+            "skipped": dict(self.skipped),
+        }
