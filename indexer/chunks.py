@@ -19,8 +19,8 @@ def chunker_settings(settings: IndexerSettings, *, max_tokens: int, special_toke
     room = max_tokens - special_tokens - settings.chunk_tokens
     if room < 0:
         raise InputError(
-            f"chunk_tokens is {settings.chunk_tokens}, but embedder {settings.embedder!r} reads {max_tokens} tokens with "
-            f"{special_tokens} of its own; set it to {max_tokens - special_tokens} or less."
+            f"chunk_tokens is {settings.chunk_tokens}, but embedder {settings.embedder!r} reads {max_tokens} tokens, "
+            f"{special_tokens} of its own among them; set it to {max_tokens - special_tokens} or less."
         )
     return ChunkerSettings(
         chunk_tokens=settings.chunk_tokens, overlap_tokens=settings.chunk_overlap_tokens, prefix_tokens=room

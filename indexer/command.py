@@ -1,9 +1,9 @@
 """`python -m indexer PATH... --collection C`, the form that a Ray job runs.
 
 Settings come from the environment, `GRAFTWORK_INDEXER__MILVUS_URI` and so on, and from the flags here. Ray is the
-cluster at RAY_ADDRESS, or a local one for this run. Progress goes to standard error; the last line of standard output is
-the summary in JSON. Exit codes: 0 done, 2 bad input, 3 done but some documents failed, 4 something is not reachable,
-5 conflict, 6 not found, 130 interrupted.
+cluster at RAY_ADDRESS, or a local one for this run. Progress goes to standard error; the last line of standard output
+is the summary in JSON. Exit codes: 0 done, 2 bad input, 3 done but some documents failed, 4 something is not
+reachable, 5 conflict, 6 not found, 130 interrupted.
 """
 
 from __future__ import annotations

@@ -105,4 +105,4 @@ def _is_connection_loss(error: MilvusException) -> bool:
 
 def _gone(uri: str, action: str, reason: str) -> str:
     first_line = reason.splitlines()[0][:200] if reason else "no reason given"
-    return f"Milvus at {uri} did not answer ({action}: {first_line}); check that it is running and that milvus_token is right."
+    return f"Milvus at {uri} did not answer ({action}: {first_line}); check the server and milvus_token."

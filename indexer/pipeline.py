@@ -142,7 +142,7 @@ class _Run:
         unreadable = list(discovery.unreadable)
         if discovery.files:
             dataset = _dataset([(file, ()) for file in discovery.files]).map_batches(
-                compare, batch_format="pyarrow", fn_kwargs={"recipe": recipe}, num_cpus=_task_cpus()
+                compare, batch_format="pyarrow", fn_kwargs={"recipe": recipe}, num_cpus=_read_cpus()
             )
             with _translated_ray_errors():
                 for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
@@ -197,14 +197,14 @@ class _Run:
                     batch_format="pyarrow",
                     zero_copy_batch=True,
                     fn_kwargs={"recipe": recipe, "board": board},
-                    num_cpus=_task_cpus(),
+                    num_cpus=_read_cpus(),
                 ).map_batches(
                     EmbedChunks,
                     batch_format="pyarrow",
                     batch_size=settings.embed_batch_size,
                     compute=ActorPoolStrategy(size=settings.embed_actors),
                     fn_constructor_kwargs=embed_arguments,
-                    num_cpus=settings.embed_cpus,
+                    num_cpus=_embed_cpus(settings),
                     num_gpus=settings.embed_gpus or None,
                 ).write_datasink(sink, ray_remote_args={"num_cpus": _WRITE_CPUS})
             return board.read(), sink.outcome
@@ -275,14 +275,25 @@ class _Run:
 
 
 def _dataset(sources: list[tuple[SourceFile, tuple[str, ...]]]) -> Dataset:
-    cpus = int(ray.cluster_resources().get("CPU", 1))
-    blocks = min(len(sources), max(cpus * _BLOCKS_PER_CPU, -(-len(sources) // _FILES_PER_BLOCK)))
+    blocks = min(len(sources), max(int(_cluster_cpus()) * _BLOCKS_PER_CPU, -(-len(sources) // _FILES_PER_BLOCK)))
     return ray.data.from_items(sources_to_rows(sources), override_num_blocks=blocks)
 
 
-def _task_cpus() -> float:
-    """Return the CPUs per reading task: one, or less on a small machine so that the embedder's actors fit beside it."""
-    return min(1.0, float(ray.cluster_resources().get("CPU", 1)) / 4)
+def _read_cpus() -> float:
+    """Return the CPUs per reading task.
+
+    Never what an embedding actor reserves: Ray Data would fuse the two and parse inside the actor.
+    """
+    return min(0.75, _cluster_cpus() / 5)
+
+
+def _embed_cpus(settings: IndexerSettings) -> float:
+    """Return the CPUs per embedding actor; together at most half the cluster, so that reading is never starved."""
+    return min(settings.embed_cpus, _cluster_cpus() / (2 * settings.embed_actors))
+
+
+def _cluster_cpus() -> float:
+    return float(ray.cluster_resources().get("CPU", 1))
 
 
 def _dimension(files: EmbedderFiles, settings: IndexerSettings) -> int:

@@ -32,7 +32,9 @@ class IndexerSettings(BaseModel):
         default=256, ge=1, le=4096, description="Chunks per call of an embedding actor; sorted by length inside."
     )
     embed_actors: int = Field(default=1, ge=1, description="Embedding actors; each loads the model once.")
-    embed_cpus: float = Field(default=0.5, ge=0, description="Ray CPUs reserved per embedding actor.")
+    embed_cpus: float = Field(
+        default=1.0, gt=0, description="Ray CPUs reserved per embedding actor; less where the cluster is small."
+    )
     embed_gpus: float = Field(default=0.0, ge=0, description="Ray GPUs reserved per embedding actor.")
     embed_threads: int | None = Field(
         default=None, ge=1, description="Torch threads per embedding actor; unset shares the node's cores among them."

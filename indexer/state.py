@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from indexer.store import StoredRow
+from indexer.types import StoredRow
 
 
 @dataclass(slots=True)

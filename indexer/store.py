@@ -6,7 +6,6 @@ import json
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,23 +28,13 @@ from indexer.schema import (
     passage_from_row,
     row_from_chunk,
 )
-from indexer.types import Chunk, CollectionInfo, Generation
+from indexer.types import Chunk, CollectionInfo, Generation, StoredRow
 
 _NOT_FOUND = 100  # Milvus's error code for an unknown collection or alias
 _ITERATOR_BATCH = 2000  # rows per page of a scan; Milvus allows 16,384
 _MIN_CANDIDATES = 32  # per arm of a hybrid search, so that a passage low in one arm can still win
 _DESCRIBED_FOR_S = 10.0  # a generation's embedder never changes; the limit covers one dropped and made anew
 _MIN_EF = 64  # HNSW search width; raised to twice the candidates
-
-
-@dataclass(frozen=True, slots=True)
-class StoredRow:
-    """The part of a stored row that decides whether its document changed."""
-
-    chunk_id: str
-    document_id: str
-    document_hash: str
-    chunk_count: int
 
 
 class MilvusStore:

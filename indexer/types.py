@@ -162,3 +162,13 @@ class CollectionInfo:
     embedder: str
     dimension: int
     chunks: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRow:
+    """The part of a stored row that decides whether its document changed."""
+
+    chunk_id: str
+    document_id: str
+    document_hash: str
+    chunk_count: int

@@ -90,8 +90,8 @@ class DemoReport:
 def statement(training: TrainingFacts, figures: Figures, *, budget_s: float) -> tuple[str, ...]:
     """What stands beside the table: what the adapter can and cannot have learnt, and what the figures rest on."""
     learnt = (
-        "The adapter was trained on questions about other documents than those asked about here. It can have learnt the "
-        "form of an answer and the use of a context, not the facts: without retrieval it has nothing to answer from."
+        "The adapter was trained on questions about other documents than those asked about here. It can have learnt "
+        "the form of an answer and the use of a context, not the facts: without retrieval it has nothing to answer from."
     )
     losses = ""
     if training.first_loss is not None and training.final_loss is not None:
@@ -101,8 +101,8 @@ def statement(training: TrainingFacts, figures: Figures, *, budget_s: float) -> 
         f"{budget_s:.0f} s: {training.steps} of {training.planned_steps} steps, {training.epochs:.1f} epochs{losses}."
     )
     sample = (
-        f"n = {figures.asked} questions ({figures.answerable} answerable, {figures.unanswerable} not), the same for all "
-        "four. Brackets are 95% bootstrap intervals over questions."
+        f"n = {figures.asked} questions ({figures.answerable} answerable, {figures.unanswerable} not), the same for "
+        "all four. Brackets are 95% bootstrap intervals over questions."
     )
     return learnt, course, sample, *(_verdict(figures, metric) for metric in ("must_include", "token_f1"))
 

@@ -155,7 +155,7 @@ def _start(
         )
         state = state.with_process(server)
         write_state(path, state)
-    haproxy_dir = temp_dir / "haproxy"
+    haproxy_dir = temp_dir / "h"  # Serve adds 57 characters and HAProxy allows a socket path 97
     haproxy_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     environment |= serving_environment(
         settings,

@@ -1,7 +1,9 @@
 """Writes a lock: the exact version of every package that this project's requirements reach, transitively.
 
     .venv/bin/python deploy/setup/lock.py cpu                       from what is installed in .venv
-    .venv/bin/python deploy/setup/lock.py gpu --report REPORT.json  from `pip install --dry-run --report REPORT.json ...`
+    .venv/bin/python deploy/setup/lock.py gpu --report REPORT.json  from a report that pip wrote:
+
+    pip install --dry-run --ignore-installed --report REPORT.json -e '.[gpu,embedded,dev]'
 
 Only what the requirements reach is written, so a package tried out in .venv does not slip into the lock.
 """

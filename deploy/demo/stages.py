@@ -1,0 +1,211 @@
+"""What each stage of the demo does, with the packages' real entry points; what to show goes through the stage."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from openai import AsyncOpenAI
+
+from deploy.demo import recipe
+from deploy.demo.ask import REQUEST_TIMEOUT_S, Answer, ask_all
+from deploy.demo.budget import Stage
+from deploy.demo.questions import Question
+from deploy.demo.report import TrainingFacts
+from deploy.demo.rows import TrainingRow, build_rows, write_rows
+from indexer.errors import InputError, PartialError, UnavailableError
+from indexer.settings import IndexerSettings
+
+if TYPE_CHECKING:
+    from train.run import TrainProgress
+
+    from deploy.local.instance import UpResult
+    from deploy.settings import Settings
+    from indexer.passages import Passage
+    from indexer.report import IndexProgress, IndexReport
+    from indexer.search import Searcher
+
+_SEARCH_BATCH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """The training file and how many rows of each kind it has."""
+
+    path: Path
+    rows: dict[str, int]
+
+
+def index_corpus(stage: Stage, *, settings: IndexerSettings) -> IndexReport:
+    """Index the demo's corpus; Ray is initialised and Milvus is there.
+
+    Raises:
+        PartialError: A document failed: the demo's own corpus must index whole.
+    """
+    from indexer.pipeline import run_index
+
+    def show(progress: IndexProgress) -> None:
+        of = f" of {progress.documents_total}" if progress.documents_total else ""
+        stage.say(f"{progress.documents}{of} documents, {progress.chunks_written} chunks stored")
+
+    report = run_index(
+        [recipe.CORPUS],
+        collection=recipe.COLLECTION,
+        tenant=settings.default_tenant,
+        settings=settings,
+        progress=show,
+        sync=True,
+    )
+    if report.failures:
+        first = report.failures[0]
+        raise PartialError(f"{len(report.failures)} documents were not indexed, first {first.uri}: {first.reason}.")
+    stage.note = (
+        f"{report.documents.seen} documents ({report.documents.new} new, {report.documents.unchanged} unchanged), "
+        f"{report.chunks.written} chunks written."
+    )
+    return report
+
+
+def write_training_rows(
+    stage: Stage, *, settings: Settings, indexer: IndexerSettings, questions: Sequence[Question]
+) -> Dataset:
+    """Retrieve for every training question as the served app will, and write the rows."""
+    from indexer.search import open_searcher
+    from train.base_model import resolve_base
+
+    stage.say("unpacking the base model, loading the embedder")
+    base = resolve_base(settings.train.base_model, models_dir=settings.train.models_dir)
+    count_tokens = token_counter(base.path)
+    searcher = open_searcher(indexer)
+    training = [question for question in questions if question.split == "train"]
+    if not training:
+        raise InputError(f"{recipe.QUESTIONS} has no question with split 'train'.")
+    found = retrieve(searcher, training, tenant=indexer.default_tenant, progress=stage.say)
+    rows = build_rows(training, found, count_tokens=count_tokens, seed=recipe.SEED)
+    path = settings.home / "train.jsonl"
+    write_rows(rows, path)
+    counts = dict(Counter(row.kind for row in rows))
+    stage.note = f"{len(rows)} rows in {path}: {_kinds(rows)}."
+    return Dataset(path, counts)
+
+
+def retrieve(
+    searcher: Searcher, questions: Sequence[Question], *, tenant: str, progress: Callable[[str], None]
+) -> dict[str, tuple[Passage, ...]]:
+    """For each question's id the passages found, best first: `WIDE_K` of them, of which serving takes the first k."""
+    found: dict[str, tuple[Passage, ...]] = {}
+    for start in range(0, len(questions), _SEARCH_BATCH):
+        batch = questions[start : start + _SEARCH_BATCH]
+        results = searcher.search(
+            [question.question for question in batch],
+            collection=recipe.COLLECTION,
+            tenant=tenant,
+            k=recipe.WIDE_K,
+            dense_weight=recipe.RETRIEVAL.dense_weight,
+        )
+        found.update({question.id: result.passages for question, result in zip(batch, results, strict=True)})
+        progress(f"retrieved for {len(found)} of {len(questions)} questions")
+    return found
+
+
+def token_counter(model: Path) -> Callable[[str], int]:
+    """Counts tokens with the base model's tokenizer, as the served app does."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(model), local_files_only=True)
+    return lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def train_adapter(stage: Stage, *, settings: Settings, dataset: Dataset, budget_s: float) -> TrainingFacts:
+    """Fine-tune on two Ray Train workers and publish; training ends at its budget with what it has learnt."""
+    from train.run import TrainRequest, run_training
+
+    from train.registry.registry import AdapterRegistry
+
+    def show(progress: TrainProgress) -> None:
+        stage.say(f"step {progress.step} of {progress.total_steps}, loss {progress.loss:.2f}")
+
+    result = run_training(
+        TrainRequest(dataset=dataset.path, name=recipe.ADAPTER, time_budget_s=budget_s),
+        settings=settings.train,
+        registry=AdapterRegistry(settings.train.registry),
+        progress=show,
+    )
+    record = result.manifest.training
+    facts = TrainingFacts(
+        adapter=result.manifest.ref,
+        rows=dataset.rows,
+        steps=result.steps,
+        planned_steps=record.planned_steps if record else result.steps,
+        epochs=record.epochs if record else 0.0,
+        seconds=result.seconds,
+        first_loss=result.first_loss,
+        final_loss=result.final_loss,
+        stopped_early=result.stopped_early,
+    )
+    early = " Stopped early, at its budget." if facts.stopped_early else ""
+    stage.note = f"Published {facts.adapter} after {facts.steps} of {facts.planned_steps} steps.{early}"
+    return facts
+
+
+def start_app(stage: Stage, *, settings: Settings, adapter_ref: str) -> UpResult:
+    """Write the four specialists and bring the app up; a token has come through each of them when this returns."""
+    from deploy.local.instance import Progress, up
+    from deploy.settings import LoadedSettings
+    from train.registry.registry import AdapterRegistry
+
+    def show(progress: Progress) -> None:
+        stage.say(f"{progress.step}, {progress.detail}")
+
+    registry = AdapterRegistry(settings.train.registry)
+    for arm in recipe.ARMS:
+        document = recipe.specialist(arm, adapter_ref=adapter_ref, base=settings.serve.base_name)
+        registry.write_specialist(document.name, document.model_dump_json(indent=2).encode())
+    result = up(LoadedSettings(settings, None, {}), progress=show)
+    stage.note = f"{app_url(settings)} serves {', '.join(arm.name for arm in recipe.ARMS)}."
+    return result
+
+
+def app_url(settings: Settings) -> str:
+    """The OpenAI endpoint of the demo's app."""
+    return f"http://{settings.serve.host}:{settings.serve.port}/v1"
+
+
+def ask_questions(stage: Stage, *, url: str, questions: Sequence[Question], budget_s: float) -> tuple[Answer, ...]:
+    """Ask until the questions or the budget are at their end.
+
+    Raises:
+        UnavailableError: Not one question got an answer.
+    """
+    names = [arm.name for arm in recipe.ARMS]
+
+    async def run() -> tuple[Answer, ...]:
+        async with AsyncOpenAI(
+            base_url=url, api_key="none-needed", max_retries=0, timeout=REQUEST_TIMEOUT_S
+        ) as client:
+            return await ask_all(
+                client,
+                questions,
+                specialists=names,
+                concurrency=recipe.CONCURRENCY,
+                budget_s=budget_s,
+                progress=lambda done: stage.say(f"{done} of up to {len(questions) * len(names)} answers"),
+            )
+
+    answers = asyncio.run(run())
+    errors = [answer.error for answer in answers if answer.error is not None]
+    if answers and len(errors) == len(answers):
+        raise UnavailableError(f"No question got an answer; the first request failed with: {errors[0]}")
+    asked = len({answer.question_id for answer in answers})
+    cut = "" if asked == len(questions) else f" of {len(questions)}: the budget ended the asking"
+    failed = f" {len(errors)} requests failed." if errors else ""
+    stage.note = f"{asked} questions{cut}, {len(answers)} answers.{failed}"
+    return answers
+
+
+def _kinds(rows: Sequence[TrainingRow]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(Counter(row.kind for row in rows).items()))

@@ -1,0 +1,20 @@
+"""What all tests share: no model hub, and one live instance per run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.stack import Stack, start_stack
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A live instance behind HAProxy with a tiny engine; started once, ended with the run."""
+    started = start_stack(tmp_path_factory.mktemp("stack"), haproxy=True)
+    yield started
+    started.run("down")
