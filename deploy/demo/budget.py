@@ -84,7 +84,9 @@ class StageLog:
         if not self._console.is_terminal:
             self._print(f"{title} (budget {clock(budget_s)}) ...")
         begun = time.monotonic()
-        with Progress(*columns, console=self._console, transient=True, disable=not self._console.is_terminal) as progress:
+        with Progress(
+            *columns, console=self._console, transient=True, disable=not self._console.is_terminal
+        ) as progress:
             progress.add_task(title)
             stage = Stage(progress, name=title)
             yield stage

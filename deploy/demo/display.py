@@ -62,7 +62,10 @@ def choose_shown(questions: Sequence[Question], answers: Sequence[Answer], *, li
 def score_table(figures: Figures) -> Table:
     """A row per figure, a column per specialist; a dash where a figure has no sample, n where it is smaller."""
     table = Table(
-        title=f"Scores over {figures.asked} held-out questions", box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False
+        title=f"Scores over {figures.asked} held-out questions",
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        pad_edge=False,
     )
     table.add_column("")
     for arm in figures.arms:

@@ -135,9 +135,7 @@ def _found(question: Question, answer: Answer) -> float:
     return float(set(question.sources) <= set(given_documents(answer)))
 
 
-def _arm_figures(
-    arm: recipe.Arm, questions: Sequence[Question], table: Mapping[tuple[str, str], Answer]
-) -> ArmFigures:
+def _arm_figures(arm: recipe.Arm, questions: Sequence[Question], table: Mapping[tuple[str, str], Answer]) -> ArmFigures:
     pairs = [(question, table[question.id, arm.name]) for question in questions]
     answerable = [pair for pair in pairs if pair[0].answerable]
     required = [pair for pair in answerable if pair[0].must_include]

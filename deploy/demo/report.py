@@ -91,7 +91,7 @@ def statement(training: TrainingFacts, figures: Figures, *, budget_s: float) -> 
     """What stands beside the table: what the adapter can and cannot have learnt, and what the figures rest on."""
     learnt = (
         "The adapter was trained on questions about other documents than those asked about here. It can have learnt "
-        "the form of an answer and the use of a context, not the facts: without retrieval it has nothing to answer from."
+        "the form of an answer and the use of a context, not the facts: without retrieval it can only guess them."
     )
     losses = ""
     if training.first_loss is not None and training.final_loss is not None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -140,9 +141,12 @@ def _finish(report: DemoReport, *, json_output: bool) -> int:
     lines = [f"Everything is in {path}."]
     if report.kept:
         command = f"graftwork --home {report.home}"
+        question = shlex.quote(report.questions[0].question)
         lines += [
-            f'It is up at {report.url}. Ask:  {command} ask "How wide is Kettle Sound?" --specialist {recipe.WITH_BOTH.name}',
-            f"Stop it:  {command} down",
+            f"It is up at {report.url}. To ask it:",
+            f"    {command} ask {question} --specialist {recipe.WITH_BOTH.name}",
+            "To stop it:",
+            f"    {command} down",
         ]
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)

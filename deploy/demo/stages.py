@@ -88,8 +88,9 @@ def write_training_rows(
     rows = build_rows(training, found, count_tokens=count_tokens, seed=recipe.SEED)
     path = settings.home / "train.jsonl"
     write_rows(rows, path)
-    counts = dict(Counter(row.kind for row in rows))
-    stage.note = f"{len(rows)} rows in {path}: {_kinds(rows)}."
+    counts = count_kinds(rows)
+    kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    stage.note = f"{len(rows)} rows in {path}: {kinds}."
     return Dataset(path, counts)
 
 
@@ -184,9 +185,7 @@ def ask_questions(stage: Stage, *, url: str, questions: Sequence[Question], budg
     names = [arm.name for arm in recipe.ARMS]
 
     async def run() -> tuple[Answer, ...]:
-        async with AsyncOpenAI(
-            base_url=url, api_key="none-needed", max_retries=0, timeout=REQUEST_TIMEOUT_S
-        ) as client:
+        async with AsyncOpenAI(base_url=url, api_key="none-needed", max_retries=0, timeout=REQUEST_TIMEOUT_S) as client:
             return await ask_all(
                 client,
                 questions,
@@ -207,5 +206,6 @@ def ask_questions(stage: Stage, *, url: str, questions: Sequence[Question], budg
     return answers
 
 
-def _kinds(rows: Sequence[TrainingRow]) -> str:
-    return ", ".join(f"{count} {kind}" for kind, count in sorted(Counter(row.kind for row in rows).items()))
+def count_kinds(rows: Sequence[TrainingRow]) -> dict[str, int]:
+    """How many rows there are of each kind."""
+    return dict(sorted(Counter[str](row.kind for row in rows).items()))

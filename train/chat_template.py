@@ -1,0 +1,136 @@
+"""A chat template that marks the assistant's turns, so that only they are learned, and renders the same text.
+
+transformers finds the tokens of assistant turns by `{% generation %}` markers in the template. TRL carries marked copies
+of the templates of many model families; for the plain ChatML loop that SmolLM2 and others use, the markers are put in
+here. Whatever the source, the result counts only after its renderings were compared with those of the base's own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from indexer.errors import InputError
+
+Turns = list[dict[str, str]]
+
+_Q = r"""(?:'|")"""
+_NEWLINE = r"(?:\\n|\n)"
+# {{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}, quotes and spaces as they come.
+_CHATML_TURN = re.compile(
+    rf"\{{\{{-?\s*{_Q}<\|im_start\|>{_Q}\s*\+\s*message(?:\[{_Q}role{_Q}\]|\.role)\s*\+\s*{_Q}{_NEWLINE}{_Q}"
+    rf"\s*\+\s*message(?:\[{_Q}content{_Q}\]|\.content)\s*\+\s*{_Q}<\|im_end\|>"
+    rf"(?:{_Q}\s*\+\s*{_Q})?{_NEWLINE}{_Q}\s*-?\}}\}}"
+)
+_CHATML_MARKED = (
+    "{% if message['role'] == 'assistant' %}"
+    "{{ '<|im_start|>assistant\\n' }}{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}{{ '\\n' }}"
+    "{% else %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}{% endif %}"
+)
+_MARKER = re.compile(r"\{%-?\s*generation\s*-?%\}")
+
+_PROBES: tuple[Turns, ...] = (
+    [{"role": "user", "content": "How deep?"}, {"role": "assistant", "content": "Two spans."}],
+    [
+        {"role": "system", "content": "Answer from the sources [1]."},
+        {"role": "user", "content": "Context:\n\n[1] One.\n\nQuestion: which?"},
+        {"role": "assistant", "content": "  One [1].\n"},
+        {"role": "user", "content": "Sure? {{ braces }} <|im_end|>"},
+        {"role": "assistant", "content": "Yes."},
+    ],
+)
+
+
+class Tokenizer(Protocol):
+    """What is used of a transformers tokenizer."""
+
+    chat_template: str | None
+
+    def apply_chat_template(self, conversation: Turns, **options: object) -> object:
+        """Render or tokenise a conversation."""
+
+
+def training_template(tokenizer: Tokenizer, *, given: str | None = None, base_name: str) -> str:
+    """Return a template with `{% generation %}` markers that renders what the tokenizer's own template renders.
+
+    Args:
+        tokenizer: The base model's tokenizer.
+        given: A template written by the user, taken instead of a derived one.
+        base_name: Name of the base model, for messages.
+
+    Raises:
+        InputError: The base has no chat template, its template cannot be marked, or the marked one renders other text.
+    """
+    own = tokenizer.chat_template
+    if not isinstance(own, str):
+        raise InputError(f"The base model {base_name} has no chat template; train an instruct model, or give it one.")
+    marked = given or _marked(tokenizer, own)
+    if marked is None or not _MARKER.search(marked):
+        raise InputError(
+            f"The chat template of {base_name} cannot be marked for assistant-only loss; set train.chat_template to a "
+            "Jinja file that renders the same text with {% generation %} around the assistant's content."
+        )
+    check_same_text(tokenizer, marked, _PROBES)
+    return marked
+
+
+def check_same_text(tokenizer: Tokenizer, marked: str, conversations: Iterable[Turns]) -> None:
+    """Compare renderings of a marked template with those of the tokenizer's own template.
+
+    Conversations that the own template refuses are passed over.
+
+    Raises:
+        InputError: A rendering differs.
+    """
+    for turns in conversations:
+        for prompt, open_turn in ((turns, False), (turns[:-1], True)):
+            expected = _render(tokenizer, prompt, None, open_turn=open_turn)
+            if expected is None:
+                continue
+            found = _render(tokenizer, prompt, marked, open_turn=open_turn)
+            if found != expected:
+                raise InputError(
+                    "The training chat template renders other text than the base model's own: "
+                    f"{_difference(expected, found or '')}; training on it would teach another format than is served."
+                )
+
+
+def add_generation_markers(template: str) -> str | None:
+    """Mark the assistant's turns in a template with the plain ChatML loop; None if it has no such loop, or more than one."""
+    marked, count = _CHATML_TURN.subn(lambda _: _CHATML_MARKED, template)
+    return marked if count == 1 else None
+
+
+def _marked(tokenizer: Tokenizer, own: str) -> str | None:
+    if _MARKER.search(own):
+        return own
+    marked = add_generation_markers(own)
+    return marked if marked is not None else _marked_by_trl(tokenizer)
+
+
+def _marked_by_trl(tokenizer: Tokenizer) -> str | None:
+    from trl.chat_template_utils import get_training_chat_template
+
+    try:
+        template: str | None = get_training_chat_template(tokenizer)
+    except ValueError:
+        return None
+    return template
+
+
+def _render(tokenizer: Tokenizer, turns: Sequence[dict[str, str]], template: str | None, *, open_turn: bool) -> str | None:
+    from jinja2 import TemplateError
+
+    try:
+        text = tokenizer.apply_chat_template(
+            list(turns), chat_template=template, tokenize=False, add_generation_prompt=open_turn
+        )
+    except TemplateError:
+        return None
+    return str(text)
+
+
+def _difference(expected: str, found: str) -> str:
+    at = next((i for i, (a, b) in enumerate(zip(expected, found, strict=False)) if a != b), min(len(expected), len(found)))
+    return f"{found[at : at + 30]!r} where {expected[at : at + 30]!r} is expected, at character {at}"
