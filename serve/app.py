@@ -11,7 +11,7 @@ import importlib.metadata
 import os
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue, SecretStr, ValidationError
 
 from indexer.errors import InputError, UnavailableError
 from serve.settings import AppArgs, ServeSettings
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # Serve applies max_ongoing_requests in front of our layers as a silent queue; it is kept this far above our own limit.
 _SERVE_HEADROOM = 64
+MILVUS_TOKEN_VARIABLE = "GRAFTWORK_INDEXER__MILVUS_TOKEN"
 
 
 def build(args: dict[str, JsonValue]) -> Application:
@@ -60,16 +61,20 @@ def build(args: dict[str, JsonValue]) -> Application:
 
 
 def parse_args(args: dict[str, JsonValue]) -> AppArgs:
-    """Check the arguments of a Serve config.
+    """Check the arguments of a Serve config; a Milvus token may come from the environment, where a secret puts it.
 
     Raises:
         InputError: An argument is unknown, missing or does not fit; the message names it.
     """
     try:
-        return AppArgs.model_validate(args)
+        parsed = AppArgs.model_validate(args)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise InputError(f"Argument {'.'.join(map(str, first['loc']))} of serve.app:build: {first['msg']}.") from error
+    token = os.environ.get(MILVUS_TOKEN_VARIABLE)
+    if token and parsed.indexer.milvus_token is None:
+        parsed.indexer = parsed.indexer.model_copy(update={"milvus_token": SecretStr(token)})
+    return parsed
 
 
 def llm_config(args: AppArgs) -> LLMConfig:

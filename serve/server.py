@@ -54,7 +54,7 @@ class SpecialistServer(LLMServer):
 
     async def __serve_build_asgi_app__(self) -> ASGIApp:
         """Wrap vLLM's app; called by Serve once the engine runs."""
-        app: ASGIApp = await super().__serve_build_asgi_app__()  # type: ignore[no-untyped-call]
+        app: ASGIApp = await super().__serve_build_asgi_app__()
         serve = self._args.serve
         base = await asyncio.to_thread(resolve_base, self._args.base_model, models_dir=self._args.models_dir)
         tokenizer = await asyncio.to_thread(_load_tokenizer, str(base.path))

@@ -1,8 +1,8 @@
 """A chat template that marks the assistant's turns, so that only they are learned, and renders the same text.
 
-transformers finds the tokens of assistant turns by `{% generation %}` markers in the template. TRL carries marked copies
-of the templates of many model families; for the plain ChatML loop that SmolLM2 and others use, the markers are put in
-here. Whatever the source, the result counts only after its renderings were compared with those of the base's own.
+transformers finds the tokens of assistant turns by `{% generation %}` markers in the template. TRL carries marked
+copies of the templates of many model families; for the plain ChatML loop that SmolLM2 and others use, the markers are
+put in here. Whatever the source, the result counts only after its renderings were compared with the base's own.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Turns = list[dict[str, str]]
 
 _Q = r"""(?:'|")"""
 _NEWLINE = r"(?:\\n|\n)"
-# {{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}, quotes and spaces as they come.
+# {{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}, however quoted and spaced.
 _CHATML_TURN = re.compile(
     rf"\{{\{{-?\s*{_Q}<\|im_start\|>{_Q}\s*\+\s*message(?:\[{_Q}role{_Q}\]|\.role)\s*\+\s*{_Q}{_NEWLINE}{_Q}"
     rf"\s*\+\s*message(?:\[{_Q}content{_Q}\]|\.content)\s*\+\s*{_Q}<\|im_end\|>"
@@ -25,7 +25,8 @@ _CHATML_TURN = re.compile(
 )
 _CHATML_MARKED = (
     "{% if message['role'] == 'assistant' %}"
-    "{{ '<|im_start|>assistant\\n' }}{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}{{ '\\n' }}"
+    "{{ '<|im_start|>assistant\\n' }}"
+    "{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}{{ '\\n' }}"
     "{% else %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}{% endif %}"
 )
 _MARKER = re.compile(r"\{%-?\s*generation\s*-?%\}")
@@ -85,7 +86,7 @@ def check_same_text(tokenizer: Tokenizer, marked: str, conversations: Iterable[T
     """
     for turns in conversations:
         for prompt, open_turn in ((turns, False), (turns[:-1], True)):
-            expected = _render(tokenizer, prompt, None, open_turn=open_turn)
+            expected = _render(tokenizer, prompt, None, open_turn=open_turn) if prompt else None
             if expected is None:
                 continue
             found = _render(tokenizer, prompt, marked, open_turn=open_turn)
@@ -97,7 +98,7 @@ def check_same_text(tokenizer: Tokenizer, marked: str, conversations: Iterable[T
 
 
 def add_generation_markers(template: str) -> str | None:
-    """Mark the assistant's turns in a template with the plain ChatML loop; None if it has no such loop, or more than one."""
+    """Mark the assistant's turns in a template that has the plain ChatML loop exactly once; else return None."""
     marked, count = _CHATML_TURN.subn(lambda _: _CHATML_MARKED, template)
     return marked if count == 1 else None
 
@@ -119,7 +120,9 @@ def _marked_by_trl(tokenizer: Tokenizer) -> str | None:
     return template
 
 
-def _render(tokenizer: Tokenizer, turns: Sequence[dict[str, str]], template: str | None, *, open_turn: bool) -> str | None:
+def _render(
+    tokenizer: Tokenizer, turns: Sequence[dict[str, str]], template: str | None, *, open_turn: bool
+) -> str | None:
     from jinja2 import TemplateError
 
     try:
@@ -132,5 +135,7 @@ def _render(tokenizer: Tokenizer, turns: Sequence[dict[str, str]], template: str
 
 
 def _difference(expected: str, found: str) -> str:
-    at = next((i for i, (a, b) in enumerate(zip(expected, found, strict=False)) if a != b), min(len(expected), len(found)))
+    at = next(
+        (i for i, (a, b) in enumerate(zip(expected, found, strict=False)) if a != b), min(len(expected), len(found))
+    )
     return f"{found[at : at + 30]!r} where {expected[at : at + 30]!r} is expected, at character {at}"

@@ -54,7 +54,7 @@ def read_chat_dataset(path: Path) -> list[ChatExample]:
 
     Raises:
         NotFoundError: There is no such file.
-        InputError: The file is empty, or lines are bad: all of them are counted and the first 20 listed with the reason.
+        InputError: The file is empty, or lines are bad: all are counted, the first 20 listed with the reason.
     """
     examples: list[ChatExample] = []
     bad: list[str] = []

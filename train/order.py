@@ -1,4 +1,8 @@
-"""Decides which rows every optimiser step reads, so that the workers have equal work and any worker count reads the same."""
+"""Decides which rows every optimiser step reads, so that the workers have equal work.
+
+Unlike a sampler this lays out the whole run beforehand: the tokens of every step are known to whoever measures speed,
+a resumed run goes on in the same order, and the rows of a step do not depend on how many workers share them.
+"""
 
 from __future__ import annotations
 
@@ -85,4 +89,6 @@ def deal_step(rows: NDArray[np.int64], lengths: NDArray[np.int64], *, shape: Bat
         worker = min(free, key=lambda candidate: (loads[candidate], candidate))
         hands[worker].append(batch)
         loads[worker] += cost
-    return np.concatenate([hands[worker][turn] for turn in range(shape.accumulation) for worker in range(shape.workers)])
+    return np.concatenate(
+        [hands[worker][turn] for turn in range(shape.accumulation) for worker in range(shape.workers)]
+    )

@@ -72,8 +72,15 @@ class TrainSettings(BaseModel):
     epochs: float = Field(default=2.0, gt=0, description="Passes over the dataset.")
     max_steps: int | None = Field(default=None, ge=1, description="Stop after this many steps; null: as epochs say.")
     max_length: int = Field(default=1024, ge=16, description="Tokens a row may have; what is behind them is cut off.")
-    per_device_batch_size: int = Field(default=2, ge=1, description="Rows per worker in one forward pass.")
-    gradient_accumulation: int = Field(default=1, ge=1, description="Forward passes per optimiser step.")
+    per_device_batch_size: int = Field(default=1, ge=1, description="Rows per worker in one forward pass.")
+    gradient_accumulation: int = Field(default=4, ge=1, description="Forward passes per worker and optimiser step.")
+    gradient_checkpointing: bool | None = Field(
+        default=None, description="Compute activations twice to save memory; null: on GPUs only."
+    )
+    chat_template: UserPath | None = Field(
+        default=None,
+        description="Jinja chat template with {% generation %} markers; null: derived from the base model's own.",
+    )
     weight_decay: float = Field(default=0.0, ge=0, description="AdamW's weight decay.")
     max_grad_norm: float = Field(default=1.0, gt=0, description="Gradients are clipped to this norm.")
     seed: int = Field(default=7, ge=0, description="Seeds LoRA's start, dropout and the order of rows.")

@@ -21,7 +21,7 @@ def supervised_nll(model: Callable[..., object], inputs: dict[str, Tensor]) -> t
 
     Args:
         model: Causal language model whose forward takes `logits_to_keep`.
-        inputs: input_ids, attention_mask and labels, each int64 [rows, tokens]; labels are -100 where nothing is learned.
+        inputs: input_ids, attention_mask and labels, each int64 [rows, tokens]; labels -100: nothing to learn there.
 
     Returns:
         The sum, and the number of supervised tokens; both scalars.
@@ -56,10 +56,9 @@ class GraftTrainer(SFTTrainer):  # type: ignore[misc, unused-ignore]
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> LambdaLR:
         """Use our factor in place of the named schedules of transformers."""
         del num_training_steps
-        if self.lr_scheduler is None:
-            self.lr_scheduler = LambdaLR(optimizer or self.optimizer, self._factor)
-            self._created_lr_scheduler = True
-        return self.lr_scheduler
+        self.lr_scheduler = scheduler = LambdaLR(optimizer or self.optimizer, self._factor)
+        self._created_lr_scheduler = True
+        return scheduler
 
     def compute_loss(
         self,

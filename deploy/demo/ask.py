@@ -136,7 +136,7 @@ async def ask(client: AsyncOpenAI, question: Question, *, specialist: str) -> An
         async for chunk in stream:
             collected.take(chunk, seconds=time.perf_counter() - begun)
     except (openai.OpenAIError, httpx.HTTPError) as problem:
-        error = (" ".join(str(problem).split()) or type(problem).__name__)[:300]
+        error = _reason(problem)
     except ValidationError as problem:
         error = f"the answer's graftwork object does not have its form: {problem.errors()[0]['msg']}"
     seconds = collected.last_s or time.perf_counter() - begun
@@ -154,6 +154,11 @@ async def ask(client: AsyncOpenAI, question: Question, *, specialist: str) -> An
         invalid_markers=extension.invalid_markers if extension else 0,
         error=error or (None if extension else "the stream carried no graftwork object"),
     )
+
+
+def _reason(error: Exception) -> str:
+    cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
+    return " ".join(f"{str(error) or type(error).__name__}{cause}".split())[:300]
 
 
 class _Collected:

@@ -30,7 +30,9 @@ PROMPT: Final = (
     "Answer with one short sentence."
 )
 REFUSAL: Final = "The documents do not say."
-RETRIEVAL: Final = RetrievalSettings(k=3, dense_weight=1.0, max_context_tokens=700)
+# The weight is tuned on the training questions: their sources are all among the best three passages for .77 of them at 0.5
+# and at 0.3, for .64 with embeddings alone and for .72 with BM25 alone.
+RETRIEVAL: Final = RetrievalSettings(k=3, dense_weight=0.5, max_context_tokens=700)
 MAX_NEW_TOKENS: Final = 48
 MAX_MODEL_LEN: Final = 2048
 CONCURRENCY: Final = 4
@@ -39,7 +41,7 @@ CONCURRENCY: Final = 4
 # refusal. RAFT (arXiv 2403.10131) keeps the golden passage in most rows; its best shares lie between 40 and 100%.
 ABSENT_SHARE: Final = 0.2
 # Passages fetched per training question, among which a golden one is looked for that the served k would miss.
-WIDE_K: Final = 12
+WIDE_K: Final = 40
 SEED: Final = 7
 
 

@@ -71,19 +71,18 @@ def build_rows(
 def golden_passages(question: Question, passages: Sequence[Passage]) -> tuple[Passage, ...]:
     """For each source the passage that holds most of what the answer must include, the better ranked of equals.
 
-    Empty unless every source is there, and unless together they hold all required phrases that any passage of the
-    sources holds. (A sum or a date that the answer works out stands in none of them.)
+    Empty unless every source was found and its passages together hold all required phrases: an answer that the context
+    does not give would teach the model to make answers up.
     """
-    ours = [passage for passage in passages if document_key(passage.document_id) in question.sources]
+    if not question.answerable:
+        return ()
     best: list[Passage] = []
     for source in question.sources:
-        candidates = [passage for passage in ours if document_key(passage.document_id) == source]
+        candidates = [passage for passage in passages if document_key(passage.document_id) == source]
         if not candidates:
             return ()
         best.append(max(candidates, key=lambda passage: count_present(passage.text, question.must_include)))
-    chosen = count_present("\n".join(passage.text for passage in best), question.must_include)
-    whole = count_present("\n".join(passage.text for passage in ours), question.must_include)
-    return tuple(best) if chosen == whole else ()
+    return tuple(best) if has_all("\n".join(passage.text for passage in best), question.must_include) else ()
 
 
 def without_answer(question: Question, passages: Sequence[Passage]) -> tuple[Passage, ...]:

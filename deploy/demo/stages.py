@@ -165,7 +165,7 @@ def start_app(stage: Stage, *, settings: Settings, adapter_ref: str) -> UpResult
     registry = AdapterRegistry(settings.train.registry)
     for arm in recipe.ARMS:
         document = recipe.specialist(arm, adapter_ref=adapter_ref, base=settings.serve.base_name)
-        registry.write_specialist(document.name, document.model_dump_json(indent=2).encode())
+        registry.write_specialist(document.name, document.model_dump_json(indent=2, by_alias=True).encode())
     result = up(LoadedSettings(settings, None, {}), progress=show)
     stage.note = f"{app_url(settings)} serves {', '.join(arm.name for arm in recipe.ARMS)}."
     return result

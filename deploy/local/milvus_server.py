@@ -29,7 +29,7 @@ def start_milvus(*, port: int, data_dir: Path, log: Path, environment: Mapping[s
     """
     data_dir.mkdir(parents=True, exist_ok=True)
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "milvus_lite", "server"]
+    command = [sys.executable, "-m", "deploy.local.milvus_main", "server"]
     command += ["--data-dir", str(data_dir), "--host", HOST, "--port", str(port)]
     with log.open("ab") as output:
         begin = output.tell()

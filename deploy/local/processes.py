@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ MARK = "GRAFTWORK_INSTANCE"
 # Programs whose command line may prove membership; an editor or `tail` on a log file of the instance may not.
 _SERVERS = ("python", "ray", "gcs_server", "haproxy", "milvus")
 _POLL_S = 0.05
+_AFTER_KILL_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,36 +111,30 @@ def own_line() -> frozenset[int]:
 
 
 def stop(
-    seek: Callable[[], Iterable[ProcessFacts]],
-    *,
-    grace_s: float,
-    first_signals: Mapping[int, signal.Signals] | None = None,
+    seek: Callable[[], Iterable[ProcessFacts]], *, patience: Callable[[ProcessFacts], float]
 ) -> tuple[ProcessFacts, ...]:
-    """Ends processes: SIGTERM, after `grace_s` SIGKILL, until `seek` finds none.
+    """Ends processes: SIGTERM as soon as one is seen, SIGKILL when its patience is over, until `seek` finds none.
 
     Args:
         seek: Finds the processes that are left; asked again and again, so that late children are seen.
-        grace_s: Seconds between SIGTERM and SIGKILL.
-        first_signals: Another first signal for some pids.
+        patience: Seconds that a process gets between the two signals.
 
     Returns:
         What is left after all that; empty as a rule.
     """
-    first_signals = first_signals or {}
-    asked: set[ProcessKey] = set()
-    deadline = time.monotonic() + grace_s
+    kill_at: dict[ProcessKey, float] = {}
+    give_up_at = 0.0
     while left := tuple(seek()):
-        if time.monotonic() >= deadline:
+        now = time.monotonic()
+        for facts in left:
+            if facts.key not in kill_at:
+                kill_at[facts.key] = now + patience(facts)
+                _send(facts.key, signal.SIGTERM)
+            elif now >= kill_at[facts.key]:
+                _send(facts.key, signal.SIGKILL)
+        give_up_at = give_up_at or max(kill_at.values()) + _AFTER_KILL_S
+        if now >= give_up_at:
             break
-        for facts in left:
-            if facts.key not in asked:
-                asked.add(facts.key)
-                _send(facts.key, first_signals.get(facts.key.pid, signal.SIGTERM))
-        time.sleep(_POLL_S)
-    killing_until = time.monotonic() + 5.0
-    while (left := tuple(seek())) and time.monotonic() < killing_until:
-        for facts in left:
-            _send(facts.key, signal.SIGKILL)
         time.sleep(_POLL_S)
     return left
 

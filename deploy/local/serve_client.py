@@ -109,9 +109,12 @@ class ServeClient:
             UnavailableError: It takes longer than `timeout_s`, or the dashboard is gone.
         """
         deadline = time.monotonic() + timeout_s
+        told = ""
         while True:
             app = self.app()
-            progress(app)
+            if app.summary() != told:
+                told = app.summary()
+                progress(app)
             if app.status == "RUNNING":
                 return app
             if app.status in _FAILED:

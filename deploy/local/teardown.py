@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shutil
-import signal
 from pathlib import Path
 
 from deploy.local import processes
 from deploy.local.logs import keep_logs
+from deploy.local.processes import ProcessFacts
 from indexer.errors import GraftworkError
 
-# milvus-lite closes its data folder properly on SIGINT only.
-_MILVUS = "milvus_lite"
+# On SIGTERM the raylet waits 10 s, gcs_server and monitor.py over 30 s for nodes that are gone. Nothing of theirs outlives
+# the instance, so they get this long.
+_RAY_SERVERS = ("gcs/gcs_server", "raylet/raylet", "/monitor.py", "ray::RuntimeEnvAgent", "ray::DashboardAgent")
+RAY_PATIENCE_S = 2.0
 
 
 def stop_instance(*, instance: str, temp_dir: Path, grace_s: float, logs_to: Path | None = None) -> int:
@@ -20,7 +22,7 @@ def stop_instance(*, instance: str, temp_dir: Path, grace_s: float, logs_to: Pat
     Args:
         instance: Its id.
         temp_dir: Its temporary folder; removed.
-        grace_s: Seconds between SIGTERM and SIGKILL.
+        grace_s: Seconds between SIGTERM and SIGKILL; Ray's own servers get two at most.
         logs_to: Run folder that the logs of the last session are kept in; None throws them away.
 
     Returns:
@@ -29,11 +31,15 @@ def stop_instance(*, instance: str, temp_dir: Path, grace_s: float, logs_to: Pat
     Raises:
         GraftworkError: Some cannot be ended; names them.
     """
-    found = processes.find(instance=instance, temp_dir=temp_dir)
-    milvus = {facts.key.pid: signal.SIGINT for facts in found if _MILVUS in facts.command}
-    left = processes.stop(
-        lambda: processes.find(instance=instance, temp_dir=temp_dir), grace_s=grace_s, first_signals=milvus
-    )
+    def seek() -> tuple[ProcessFacts, ...]:
+        return processes.find(instance=instance, temp_dir=temp_dir)
+
+    def patience(facts: ProcessFacts) -> float:
+        is_ray = any(part in facts.command for part in _RAY_SERVERS)
+        return min(RAY_PATIENCE_S, grace_s) if is_ray else grace_s
+
+    found = seek()
+    left = processes.stop(seek, patience=patience)
     if left:
         named = ", ".join(f"{facts.key.pid} ({facts.command[:40]})" for facts in left)
         raise GraftworkError(f"These processes of instance {instance} cannot be ended: {named}; end them by hand.")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import struct
 from pathlib import Path
 
@@ -49,10 +50,8 @@ def test_a_broken_header_is_refused(tmp_path: Path, header: bytes) -> None:
 def test_no_bytes_bring_anything_but_a_clear_error(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.mktemp("any") / "a.safetensors"
     path.write_bytes(content)
-    try:
-        read_tensor_headers(path)
-    except InputError as error:
-        assert str(path) in str(error)
+    with contextlib.suppress(InputError):
+        assert all(0 < tensor.start <= tensor.end <= len(content) for tensor in read_tensor_headers(path).values())
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:

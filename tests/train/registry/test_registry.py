@@ -148,7 +148,7 @@ def test_a_refused_adapter_leaves_no_trace(
         (lambda folder: (folder / "adapter_config.json").unlink(), "lacks adapter_config.json"),
         (lambda folder: (folder / "evil.py").write_text("x"), "foreign files: evil.py"),
         (lambda folder: _link(folder / "adapter_config.json"), "link"),
-        (_link_itself, "outside the registry"),
+        (lambda folder: _link(folder / "."), "outside the registry"),
     ],
 )
 def test_damage_is_found(

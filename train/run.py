@@ -1,0 +1,155 @@
+"""A training run from a dataset to a published adapter version."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from indexer.errors import ConflictError
+from train.prepare import PreparedRun, prepare_run
+from train.registry.files import replace_file
+from train.registry.manifest import AdapterManifest, Provenance, TrainingRecord
+from train.registry.registry import ADAPTER_FILES, AdapterRegistry
+from train.settings import TrainSettings
+from train.types import ProgressCallback, TrainProgress, TrainRequest, TrainResult
+
+__all__ = ["TrainProgress", "TrainRequest", "TrainResult", "run_training"]
+
+
+def run_training(
+    request: TrainRequest,
+    *,
+    settings: TrainSettings,
+    registry: AdapterRegistry,
+    progress: ProgressCallback | None = None,
+) -> TrainResult:
+    """Train an adapter on the initialised Ray cluster and publish it.
+
+    Args:
+        request: What to train.
+        settings: How.
+        registry: Where the adapter goes.
+        progress: Called in this thread with every report of the workers.
+
+    Raises:
+        InputError: The request, the dataset or the base model cannot be used; found before any worker starts.
+        NotFoundError: The dataset or the base model does not exist.
+        ConflictError: `run_name` is a run with other data or settings.
+        UnavailableError: Ray is not initialised or the cluster too small.
+        GraftworkError: The workers failed more often than the settings allow.
+    """
+    from train.launch import check_cluster, launch
+
+    prepared = prepare_run(request, settings=settings)
+    check_cluster(prepared.plan.settings)
+    run_name = request.run_name or f"{request.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    _claim_run(prepared, run_name=run_name)
+    with tempfile.TemporaryDirectory(prefix="graftwork-run-") as scratch:
+        launched = launch(prepared, run_name=run_name, progress=progress, scratch=Path(scratch))
+        outcome, planned = launched.outcome, prepared.plan.order.steps
+        seconds = time.time() - prepared.plan.started
+        record = TrainingRecord(
+            run=run_name,
+            workers=prepared.plan.settings.workers,
+            steps=outcome.steps,
+            planned_steps=planned,
+            epochs=round(outcome.tokens / prepared.statistics.tokens, 3),
+            seconds=round(seconds, 1),
+            tokens=outcome.tokens,
+            supervised_tokens=prepared.statistics.supervised_tokens,
+            first_loss=outcome.first_loss,
+            final_loss=outcome.final_loss,
+            learning_rate=prepared.plan.settings.learning_rate,
+            batch_rows=len(prepared.plan.order.rows) // planned,
+            max_length=prepared.plan.settings.max_length,
+            seed=prepared.plan.settings.seed,
+            dtype=prepared.plan.dtype,
+            stopped_early=outcome.steps < planned,
+        )
+        manifest = _publish(
+            launched.adapter,
+            request=request,
+            prepared=prepared,
+            record=record,
+            registry=registry,
+            loss=outcome.eval_loss,
+        )
+    return TrainResult(
+        manifest=manifest,
+        run_name=run_name,
+        run_path=launched.path,
+        steps=outcome.steps,
+        planned_steps=planned,
+        seconds=time.time() - prepared.plan.started,
+        train_seconds=outcome.train_seconds,
+        first_loss=outcome.first_loss,
+        final_loss=outcome.final_loss,
+        eval_loss=outcome.eval_loss,
+        tokens=outcome.tokens,
+        tokens_per_s=outcome.tokens_per_s,
+        stopped_early=record.stopped_early,
+        statistics=prepared.statistics,
+    )
+
+
+def _claim_run(prepared: PreparedRun, *, run_name: str) -> None:
+    """Note beside the checkpoints what the run is made of; a run that exists must be made of the same."""
+    settings = prepared.plan.settings
+    facts = {
+        "base": prepared.base.fingerprint,
+        "dataset": prepared.dataset.sha256,
+        "workers": str(settings.workers),
+        **{name: repr(getattr(settings, name)) for name in _RESUMABLE_ONLY_WITH},
+    }
+    text = "".join(f"{name}: {value}\n" for name, value in sorted(facts.items()))
+    path = settings.storage_path / run_name / "graftwork-run.txt"
+    if path.is_file():
+        known = dict(line.split(": ", 1) for line in path.read_text().splitlines())
+        changed = sorted(name for name in facts.keys() | known.keys() if facts.get(name) != known.get(name))
+        if changed:
+            raise ConflictError(
+                f"The run {run_name} exists with another {', '.join(changed)}; give the same, or another run name."
+            )
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, text.encode())
+
+
+_RESUMABLE_ONLY_WITH = (
+    "rank",
+    "alpha",
+    "dropout",
+    "use_rslora",
+    "target_modules",
+    "epochs",
+    "max_steps",
+    "max_length",
+    "per_device_batch_size",
+    "gradient_accumulation",
+    "seed",
+)
+
+
+def _publish(
+    checkpoint: Path,
+    *,
+    request: TrainRequest,
+    prepared: PreparedRun,
+    record: TrainingRecord,
+    registry: AdapterRegistry,
+    loss: float | None,
+) -> AdapterManifest:
+    with tempfile.TemporaryDirectory(prefix="graftwork-adapter-") as folder:
+        for name in ADAPTER_FILES:
+            shutil.copyfile(checkpoint / name, Path(folder) / name)
+        return registry.publish(
+            Path(folder),
+            name=request.name,
+            base=prepared.base,
+            provenance=Provenance(dataset=prepared.dataset, training=record, created_by=request.created_by),
+            scores=None if loss is None else {"eval_loss": loss},
+            make_stable=request.make_stable,
+        )

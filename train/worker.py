@@ -1,0 +1,198 @@
+"""What every Ray Train worker runs: load the base, put LoRA in, train, evaluate."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from train.base_model import resolve_base
+from train.plan import WorkerOutcome, WorkerPlan, WorkerRows
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from torch.nn import Module
+
+    from train.reporting import Pace
+    from train.sft import GraftTrainer
+    from train.tokens import TokenRows
+
+
+def train_loop(config: dict[str, Any]) -> WorkerOutcome:
+    """Train one run to its end on this worker.
+
+    Args:
+        config: "plan": the WorkerPlan; "rows": an object reference to the WorkerRows.
+
+    Raises:
+        RuntimeError: This worker finds another base model than the driver did.
+    """
+    import ray
+    import ray.train
+    import torch
+    from transformers import logging
+
+    plan: WorkerPlan = config["plan"]
+    rows: WorkerRows = ray.get(config["rows"])
+    warnings.simplefilter("ignore", FutureWarning)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    torch.set_num_threads(max(1, int(plan.settings.cpus_per_worker)))
+
+    from train.reporting import Pace, ReportCallback
+
+    pace = Pace(plan)
+    with tempfile.TemporaryDirectory(prefix="graftwork-train-") as scratch:
+        trainer = _build_trainer(plan, rows, pace=pace, scratch=Path(scratch))
+        trainer.add_callback(ReportCallback(pace))
+        checkpoint = ray.train.get_checkpoint()
+        if checkpoint is None:
+            trainer.train()
+        else:
+            with checkpoint.as_directory() as folder:
+                trainer.train(resume_from_checkpoint=folder)
+        eval_loss = None if rows.evaluation is None else evaluate(trainer, rows.evaluation, dtype=plan.dtype)
+        return _outcome(trainer, pace, eval_loss=eval_loss)
+
+
+def _build_trainer(plan: WorkerPlan, rows: WorkerRows, *, pace: Pace, scratch: Path) -> GraftTrainer:
+    from functools import partial
+
+    from peft import LoraConfig
+    from transformers import AutoTokenizer, PrinterCallback
+
+    from train.schedule import learning_rate_factor
+    from train.sft import GraftTrainer
+
+    settings = plan.settings
+    folder = _base_folder(plan)
+    fixed = partial(
+        learning_rate_factor,
+        planned_steps=plan.order.steps,
+        warmup_steps=round(settings.warmup_ratio * plan.order.steps),
+        scheduler=settings.lr_scheduler,
+    )
+    trainer = GraftTrainer(
+        factor=lambda step: fixed(step, time_share=pace.share),
+        model=_load_base(folder, dtype=plan.dtype),
+        args=_arguments(plan, scratch),
+        train_dataset=as_dataset(rows.train).select(plan.order.rows),
+        processing_class=AutoTokenizer.from_pretrained(folder),
+        peft_config=LoraConfig(
+            task_type="CAUSAL_LM",
+            r=settings.rank,
+            lora_alpha=settings.alpha,
+            lora_dropout=settings.dropout,
+            target_modules=settings.target_modules,
+            use_rslora=settings.use_rslora,
+        ),
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.model.peft_config["default"].base_model_name_or_path = plan.base_name
+    return trainer
+
+
+def _base_folder(plan: WorkerPlan) -> Path:
+    base = resolve_base(plan.base_model, models_dir=plan.models_dir)
+    if base.fingerprint != plan.base_fingerprint:
+        raise RuntimeError(
+            f"The base model {plan.base_model} on {os.uname().nodename} is {base.fingerprint}, "
+            f"the driver has {plan.base_fingerprint}; give all nodes the same files."
+        )
+    return base.path
+
+
+def _load_base(folder: Path, *, dtype: str) -> Module:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model: Module = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=getattr(torch, dtype), attn_implementation="sdpa", local_files_only=True
+    )
+    return model
+
+
+def _arguments(plan: WorkerPlan, scratch: Path) -> Any:
+    from trl import SFTConfig
+
+    settings = plan.settings
+    checkpointing = settings.use_gpu if settings.gradient_checkpointing is None else settings.gradient_checkpointing
+    return SFTConfig(
+        output_dir=str(scratch),
+        use_cpu=not settings.use_gpu,
+        ddp_backend="nccl" if settings.use_gpu else "gloo",
+        ddp_find_unused_parameters=False,
+        bf16=plan.dtype == "bfloat16",
+        seed=settings.seed,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        max_steps=plan.order.steps,
+        per_device_train_batch_size=settings.per_device_batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation,
+        gradient_checkpointing=checkpointing,
+        train_sampling_strategy="sequential",
+        dataset_kwargs={"skip_prepare_dataset": True},
+        max_length=None,
+        packing=False,
+        # Our callback decides when to log and to save.
+        logging_strategy="no",
+        save_strategy="no",
+        eval_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=settings.use_gpu,
+    )
+
+
+def as_dataset(rows: TokenRows) -> Dataset:
+    """Give the token rows the form SFTTrainer takes: input_ids and labels, without copying the ids."""
+    import pyarrow as pa
+    from datasets import Dataset
+    from datasets.table import InMemoryTable
+
+    columns = {"input_ids": rows.ids, "labels": rows.labels()}
+    table = pa.table({name: pa.LargeListArray.from_arrays(rows.offsets, values) for name, values in columns.items()})
+    return Dataset(InMemoryTable(table))
+
+
+def evaluate(trainer: GraftTrainer, rows: TokenRows, *, dtype: str) -> float:
+    """Return the mean loss per supervised token; the workers share the rows, and all get the mean."""
+    import torch
+
+    from train.sft import IGNORED, supervised_nll
+
+    device = trainer.accelerator.device
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    model.eval()
+    sums = torch.zeros(2, dtype=torch.float64, device=device)
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
+        for index in range(trainer.accelerator.process_index, len(rows), trainer.accelerator.num_processes):
+            ids, supervised = rows.row(index)
+            input_ids = torch.tensor(ids, dtype=torch.int64, device=device)[None]
+            mask = torch.tensor(supervised, device=device)[None]
+            inputs = {
+                "input_ids": input_ids,
+                "attention_mask": torch.ones_like(input_ids),
+                "labels": input_ids.masked_fill(~mask, IGNORED),
+            }
+            sums += torch.stack(supervised_nll(model, inputs)).to(sums)
+    total, count = trainer.accelerator.reduce(sums, reduction="sum").tolist()
+    return float(total / count)
+
+
+def _outcome(trainer: GraftTrainer, pace: Pace, *, eval_loss: float | None) -> WorkerOutcome:
+    steps = trainer.state.global_step
+    losses = [(entry["step"], entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
+    tail = [loss for step, loss in losses if step > 0.9 * steps]
+    return WorkerOutcome(
+        steps=steps,
+        train_seconds=pace.seconds,
+        first_loss=losses[0][1] if losses else None,
+        final_loss=sum(tail) / len(tail) if tail else None,
+        eval_loss=eval_loss,
+        tokens=int(pace.plan.order.tokens[steps - 1]) if steps else 0,
+        tokens_per_s=pace.tokens_per_s(steps),
+    )
