@@ -124,9 +124,8 @@ def write_config(folder: Path, *, base_model: Path, haproxy: bool) -> Path:
 def start_stack(folder: Path, *, haproxy: bool) -> Stack:
     """Bring an instance up and give it a collection, two adapter versions and four specialists."""
     base_model = build_tiny_llama(folder / "tiny-base")
-    config = write_config(folder, base_model=base_model, haproxy=haproxy)
-    port = yaml.safe_load(config.read_text())["serve"]["port"]
-    stack = Stack(home=folder, config=config, url=f"http://127.0.0.1:{port}")
+    write_config(folder, base_model=base_model, haproxy=haproxy)
+    stack = open_stack(folder)
     stack.run("up")
     try:
         _fill(stack, base_model)
@@ -134,6 +133,13 @@ def start_stack(folder: Path, *, haproxy: bool) -> Stack:
         stack.run("down", check=False)
         raise
     return stack
+
+
+def open_stack(folder: Path) -> Stack:
+    """The instance whose settings file lies in a folder."""
+    config = folder / "graftwork.yaml"
+    port = yaml.safe_load(config.read_text())["serve"]["port"]
+    return Stack(home=folder, config=config, url=f"http://127.0.0.1:{port}")
 
 
 def _fill(stack: Stack, base_model: Path) -> None:
@@ -165,3 +171,9 @@ def build_tiny_adapter(base_model: Path, folder: Path, *, seed: int) -> Path:
         )
         get_peft_model(model, config).save_pretrained(folder)
     return folder
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[1])
+    target.mkdir(parents=True)
+    print(start_stack(target, haproxy=True).url)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,10 +50,10 @@ def launch(prepared: PreparedRun, *, run_name: str, progress: ProgressCallback |
     """
     settings = prepared.plan.settings
     check_cluster(settings)
-    feed = ProgressFeed(progress, total_steps=prepared.plan.order.steps)
+    feed = ProgressFeed(progress)
     try:
         trainer = _trainer(prepared, run_name=run_name, feed=feed)
-        result = _fit(trainer, feed, started=prepared.plan.started, run_name=run_name, settings=settings)
+        result = _fit(trainer, feed, run_name=run_name, settings=settings)
     finally:
         feed.close()
     if not isinstance(result.return_value, WorkerOutcome) or result.checkpoint is None:
@@ -92,7 +91,7 @@ def _trainer(prepared: PreparedRun, *, run_name: str, feed: ProgressFeed) -> Tor
     threads = str(max(1, int(settings.cpus_per_worker)))
     return TorchTrainer(
         train_loop,
-        train_loop_config={"plan": prepared.plan, "rows": ray.put(prepared.rows)},
+        train_loop_config={"plan": prepared.plan, "rows": ray.put(prepared.rows), "progress": feed.sender},
         torch_config=TorchConfig(backend="nccl" if settings.use_gpu else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=settings.workers,
@@ -104,7 +103,6 @@ def _trainer(prepared: PreparedRun, *, run_name: str, feed: ProgressFeed) -> Tor
             storage_path=str(settings.storage_path.resolve()),
             failure_config=FailureConfig(max_failures=settings.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=_KEPT_CHECKPOINTS),
-            callbacks=list(feed.callbacks()),
             worker_runtime_env={
                 "env_vars": {
                     "OMP_NUM_THREADS": threads,
@@ -116,9 +114,7 @@ def _trainer(prepared: PreparedRun, *, run_name: str, feed: ProgressFeed) -> Tor
     )
 
 
-def _fit(
-    trainer: TorchTrainer, feed: ProgressFeed, *, started: float, run_name: str, settings: TrainSettings
-) -> Result:
+def _fit(trainer: TorchTrainer, feed: ProgressFeed, *, run_name: str, settings: TrainSettings) -> Result:
     from ray.train import TrainingFailedError
 
     results: list[Result] = []
@@ -134,7 +130,7 @@ def _fit(
     thread.start()
     while thread.is_alive():
         thread.join(_POLL_SECONDS)
-        feed.deliver(time.time() - started)
+        feed.deliver()
     if not failures:
         return results[0]
     error = failures[0]

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypedDict
 
 import ray.train
 import torch
@@ -15,20 +14,14 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import get_last_checkpoint
 
 from train.plan import WorkerPlan
+from train.progress import elapsed_since
 from train.schedule import used_time_share
+from train.types import TrainProgress
 
 # Saving, uploading, stopping the workers and publishing took 4 to 6 s on two cores with the 135M model.
 _FINISH_SECONDS = 8.0
 # A forward pass without gradients takes about this share of a training step's time for the same tokens.
 _FORWARD_SHARE = 0.4
-
-
-class ReportedMetrics(TypedDict):
-    """What one report says."""
-
-    step: int
-    loss: float
-    tokens_per_s: float
 
 
 @dataclass
@@ -93,15 +86,15 @@ def _highest(value: float) -> float:
 
 
 class ReportCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
-    """Reports loss and checkpoints to Ray Train, and ends the run when its time is used up.
+    """Reports checkpoints to Ray Train and progress to the driver, and ends the run when its time is used up.
 
     Every rank attaches its own folder, because each holds its own random state; Ray merges them into one checkpoint.
     """
 
-    def __init__(self, pace: Pace, *, report: Callable[..., None] = ray.train.report) -> None:
-        """Take the pace that the learning rate follows, and where reports go."""
+    def __init__(self, pace: Pace, *, send: Callable[[TrainProgress], None]) -> None:
+        """Take the pace that the learning rate follows, and where progress goes."""
         self._pace = pace
-        self._report = report
+        self._send = send
         self._loss = float("nan")
 
     def on_train_begin(
@@ -129,25 +122,30 @@ class ReportCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         logs: dict[str, float] | None = None,
         **_: object,
     ) -> None:
-        """Report a loss; where a checkpoint follows, `on_save` reports both."""
-        del args
+        """Send progress from rank 0."""
+        del args, control
         if logs is None or "loss" not in logs:
             return
         self._loss = logs["loss"]
-        if not control.should_save:
-            self._report(self._metrics(state.global_step))
+        if state.is_world_process_zero:
+            plan, step = self._pace.plan, state.global_step
+            self._send(
+                TrainProgress(
+                    step=step,
+                    total_steps=plan.order.steps,
+                    loss=self._loss,
+                    tokens_per_s=self._pace.tokens_per_s(step),
+                    elapsed_s=elapsed_since(plan.started),
+                )
+            )
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         """Report a checkpoint."""
         del control
         folder = get_last_checkpoint(str(args.output_dir))
-        checkpoint = ray.train.Checkpoint.from_directory(folder)
-        self._report(
-            self._metrics(state.global_step),
-            checkpoint=checkpoint,
+        ray.train.report(
+            {"step": state.global_step, "loss": self._loss},
+            checkpoint=ray.train.Checkpoint.from_directory(folder),
             checkpoint_dir_name=Path(str(folder)).name,
             delete_local_checkpoint_after_upload=True,
         )
-
-    def _metrics(self, step: int) -> ReportedMetrics:
-        return ReportedMetrics(step=step, loss=self._loss, tokens_per_s=self._pace.tokens_per_s(step))

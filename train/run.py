@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import shutil
 import tempfile
@@ -133,6 +134,13 @@ _RESUMABLE_ONLY_WITH = (
 )
 
 
+def _name_base(config: Path, base_name: str) -> None:
+    """Let the adapter name its base model instead of a folder of the machine it was trained on."""
+    fields = json.loads(config.read_bytes())
+    fields["base_model_name_or_path"] = base_name
+    config.write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n")
+
+
 def _publish(
     checkpoint: Path,
     *,
@@ -145,6 +153,7 @@ def _publish(
     with tempfile.TemporaryDirectory(prefix="graftwork-adapter-") as folder:
         for name in ADAPTER_FILES:
             shutil.copyfile(checkpoint / name, Path(folder) / name)
+        _name_base(Path(folder) / "adapter_config.json", prepared.base.name)
         return registry.publish(
             Path(folder),
             name=request.name,

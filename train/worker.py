@@ -24,7 +24,7 @@ def train_loop(config: dict[str, Any]) -> WorkerOutcome:
     """Train one run to its end on this worker.
 
     Args:
-        config: "plan": the WorkerPlan; "rows": an object reference to the WorkerRows.
+        config: "plan": the WorkerPlan; "rows": an object reference to the WorkerRows; "progress": a ProgressSender.
 
     Raises:
         RuntimeError: This worker finds another base model than the driver did.
@@ -46,7 +46,7 @@ def train_loop(config: dict[str, Any]) -> WorkerOutcome:
     pace = Pace(plan)
     with tempfile.TemporaryDirectory(prefix="graftwork-train-") as scratch:
         trainer = _build_trainer(plan, rows, pace=pace, scratch=Path(scratch))
-        trainer.add_callback(ReportCallback(pace))
+        trainer.add_callback(ReportCallback(pace, send=config["progress"]))
         checkpoint = ray.train.get_checkpoint()
         if checkpoint is None:
             trainer.train()
@@ -90,7 +90,6 @@ def _build_trainer(plan: WorkerPlan, rows: WorkerRows, *, pace: Pace, scratch: P
         ),
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.model.peft_config["default"].base_model_name_or_path = plan.base_name
     return trainer
 
 

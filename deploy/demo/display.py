@@ -23,16 +23,21 @@ WIDTH = 118  # of a stdout that is no terminal
 _SHARE = "{:.2f} [{:.2f}, {:.2f}]"
 _PLAIN = "{:.1f} [{:.1f}, {:.1f}]"
 _ROWS: tuple[tuple[str, Callable[[ArmFigures], Estimate | None], str], ...] = (
-    ("all required words, answerable", lambda arm: arm.must_include, _SHARE),
-    ("word overlap F1, answerable", lambda arm: arm.token_f1, _SHARE),
-    ("refused, unanswerable (right)", lambda arm: arm.refused_rightly, _SHARE),
-    ("refused, answerable (wrong)", lambda arm: arm.refused_wrongly, _SHARE),
-    ("all gold sources retrieved", lambda arm: arm.found, _SHARE),
+    ("required words", lambda arm: arm.must_include, _SHARE),
+    ("word overlap F1", lambda arm: arm.token_f1, _SHARE),
+    ("refused rightly", lambda arm: arm.refused_rightly, _SHARE),
+    ("refused wrongly", lambda arm: arm.refused_wrongly, _SHARE),
+    ("sources retrieved", lambda arm: arm.found, _SHARE),
     ("citation precision", lambda arm: arm.citation_precision, _SHARE),
     ("citation recall", lambda arm: arm.citation_recall, _SHARE),
-    ("median time to first token, s", lambda arm: arm.ttft_s, _SHARE),
-    ("median tokens/s after it", lambda arm: arm.tokens_per_s, _PLAIN),
-    ("median tokens per answer", lambda arm: arm.completion_tokens, _PLAIN),
+    ("s to first token", lambda arm: arm.ttft_s, _SHARE),
+    ("tokens/s after it", lambda arm: arm.tokens_per_s, _PLAIN),
+    ("tokens per answer", lambda arm: arm.completion_tokens, _PLAIN),
+)
+_LEGEND = (
+    "required words: share of answerable questions whose answer holds every required phrase; refused rightly: share of "
+    "the unanswerable ones; refused wrongly: share of the answerable ones; sources retrieved: all gold documents among "
+    "the passages; citations are counted by document, precision over answers that cite; the last three are medians."
 )
 
 
@@ -60,27 +65,33 @@ def choose_shown(questions: Sequence[Question], answers: Sequence[Answer], *, li
 
 
 def score_table(figures: Figures) -> Table:
-    """A row per figure, a column per specialist; a dash where a figure has no sample, n where it is smaller."""
+    """A row per figure, a column per specialist; a dash where a figure has no sample."""
     table = Table(
-        title=f"Scores over {figures.asked} held-out questions",
+        title=f"Scores over {figures.asked} held-out questions, with 95% intervals",
         box=box.SIMPLE_HEAD,
         title_justify="left",
         pad_edge=False,
+        caption=_LEGEND,
+        caption_justify="left",
     )
-    table.add_column("")
+    table.add_column("", no_wrap=True)
+    table.add_column("n", no_wrap=True)
     for arm in figures.arms:
-        table.add_column(f"{arm.specialist}\n({arm.grafts})")
+        table.add_column(f"{arm.specialist}\n({arm.grafts})", no_wrap=True)
     for name, get, form in _ROWS:
-        table.add_row(name, *(_cell(get(arm), form, whole=figures.asked) for arm in figures.arms))
-    table.add_row("markers that point at nothing", *(str(arm.invalid_markers) for arm in figures.arms))
+        row = [get(arm) for arm in figures.arms]
+        sizes = {figure.n for figure in row if figure is not None}
+        n = str(sizes.pop()) if len(sizes) == 1 else ""
+        table.add_row(name, n, *(_cell(figure, form, with_n=not n) for figure in row))
+    table.add_row("invalid markers", str(figures.asked), *(str(arm.invalid_markers) for arm in figures.arms))
     return table
 
 
-def _cell(figure: Estimate | None, form: str, *, whole: int) -> str:
+def _cell(figure: Estimate | None, form: str, *, with_n: bool) -> str:
     if figure is None:
         return "-"
     text = form.format(figure.value, figure.low, figure.high)
-    return text if figure.n == whole else f"{text} n={figure.n}"
+    return f"{text} n={figure.n}" if with_n else text
 
 
 def _stage_table(report: DemoReport) -> Table:

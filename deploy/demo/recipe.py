@@ -30,8 +30,8 @@ PROMPT: Final = (
     "Answer with one short sentence."
 )
 REFUSAL: Final = "The documents do not say."
-# The weight is tuned on the training questions: their sources are all among the best three passages for .77 of them at 0.5
-# and at 0.3, for .64 with embeddings alone and for .72 with BM25 alone.
+# The weight is tuned on the training questions: the sources of .77 of them are among the best three passages at 0.5 and
+# at 0.3, of .64 with embeddings alone and of .72 with BM25 alone.
 RETRIEVAL: Final = RetrievalSettings(k=3, dense_weight=0.5, max_context_tokens=700)
 MAX_NEW_TOKENS: Final = 48
 MAX_MODEL_LEN: Final = 2048

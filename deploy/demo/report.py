@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from pydantic import JsonValue, TypeAdapter
 
@@ -11,6 +12,8 @@ from deploy.demo.ask import Answer
 from deploy.demo.budget import StageRecord
 from deploy.demo.figures import Figures
 from deploy.demo.questions import Question
+
+METRICS: Final = {"must_include": "Required words", "token_f1": "Word overlap F1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,8 @@ class TrainingFacts:
         steps: Optimiser steps taken.
         planned_steps: Steps that the recipe asked for.
         epochs: Passes over the rows that were made.
-        seconds: Of training alone.
+        seconds: Spent in steps.
+        tokens_per_s: Tokens read per second over both workers.
         first_loss: Loss of the first step.
         final_loss: Mean loss of the last steps.
         stopped_early: Whether the time budget ended it.
@@ -35,6 +39,7 @@ class TrainingFacts:
     planned_steps: int
     epochs: float
     seconds: float
+    tokens_per_s: float
     first_loss: float | None
     final_loss: float | None
     stopped_early: bool
@@ -104,12 +109,16 @@ def statement(training: TrainingFacts, figures: Figures, *, budget_s: float) -> 
         f"n = {figures.asked} questions ({figures.answerable} answerable, {figures.unanswerable} not), the same for "
         "all four. Brackets are 95% bootstrap intervals over questions."
     )
-    return learnt, course, sample, *(_verdict(figures, metric) for metric in ("must_include", "token_f1"))
+    width = "An interval without width says that all answers scored the same, not that the figure is certain."
+    return learnt, course, f"{sample} {width}", *(_verdict(figures, metric) for metric in METRICS)
 
 
 def _verdict(figures: Figures, metric: str) -> str:
     sure = [c for c in figures.comparisons if c.metric == metric and c.difference.excludes_zero]
     if not sure:
-        return f"{metric}: no difference between two specialists is larger than chance would explain at this n."
-    parts = [f"{c.second} against {c.first} {c.difference.value:+.2f}" for c in sure]
-    return f"{metric}: differences whose interval excludes zero: {', '.join(parts)}."
+        return f"{METRICS[metric]}: no two specialists differ by more than chance would explain at this n."
+    parts = [
+        f"{c.second} against {c.first} {c.difference.value:+.2f} [{c.difference.low:+.2f}, {c.difference.high:+.2f}]"
+        for c in sure
+    ]
+    return f"{METRICS[metric]}, paired differences whose interval excludes zero: {'; '.join(parts)}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,13 +22,12 @@ from indexer.errors import InputError, PartialError, UnavailableError
 from indexer.settings import IndexerSettings
 
 if TYPE_CHECKING:
-    from train.run import TrainProgress
-
     from deploy.local.instance import UpResult
     from deploy.settings import Settings
     from indexer.passages import Passage
     from indexer.report import IndexProgress, IndexReport
     from indexer.search import Searcher
+    from train.run import TrainProgress
 
 _SEARCH_BATCH = 32
 
@@ -123,13 +123,14 @@ def token_counter(model: Path) -> Callable[[str], int]:
 
 def train_adapter(stage: Stage, *, settings: Settings, dataset: Dataset, budget_s: float) -> TrainingFacts:
     """Fine-tune on two Ray Train workers and publish; training ends at its budget with what it has learnt."""
-    from train.run import TrainRequest, run_training
-
     from train.registry.registry import AdapterRegistry
+    from train.run import TrainRequest, run_training
 
     def show(progress: TrainProgress) -> None:
         stage.say(f"step {progress.step} of {progress.total_steps}, loss {progress.loss:.2f}")
 
+    shutil.rmtree(settings.train.storage_path, ignore_errors=True)  # Checkpoints of earlier demos.
+    stage.say(f"starting {settings.train.workers} workers")
     result = run_training(
         TrainRequest(dataset=dataset.path, name=recipe.ADAPTER, time_budget_s=budget_s),
         settings=settings.train,
@@ -137,13 +138,15 @@ def train_adapter(stage: Stage, *, settings: Settings, dataset: Dataset, budget_
         progress=show,
     )
     record = result.manifest.training
+    assert record is not None
     facts = TrainingFacts(
         adapter=result.manifest.ref,
         rows=dataset.rows,
         steps=result.steps,
-        planned_steps=record.planned_steps if record else result.steps,
-        epochs=record.epochs if record else 0.0,
-        seconds=result.seconds,
+        planned_steps=result.planned_steps,
+        epochs=record.epochs,
+        seconds=result.train_seconds,
+        tokens_per_s=result.tokens_per_s,
         first_loss=result.first_loss,
         final_loss=result.final_loss,
         stopped_early=result.stopped_early,

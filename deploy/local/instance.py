@@ -101,7 +101,10 @@ def up(loaded: LoadedSettings, *, progress: Callable[[Progress], None]) -> UpRes
             return _already_up(loaded, state)
         _clear_leftovers(settings, progress)
         checked = _timed(
-            progress, "checks", "this machine and the base model, which is unpacked at the first start", lambda: examine(settings, own_instance_up=False)
+            progress,
+            "checks",
+            "this machine and the base model, which is unpacked at the first start",
+            lambda: examine(settings, own_instance_up=False),
         )
         verdicts = judge(checked)
         refuse_failed(verdicts)

@@ -31,6 +31,7 @@ def stop_instance(*, instance: str, temp_dir: Path, grace_s: float, logs_to: Pat
     Raises:
         GraftworkError: Some cannot be ended; names them.
     """
+
     def seek() -> tuple[ProcessFacts, ...]:
         return processes.find(instance=instance, temp_dir=temp_dir)
 

@@ -122,3 +122,8 @@ class HeadingStack:
     def path(self) -> tuple[str, ...]:
         """Headings above, outermost first."""
         return tuple(text for _, text in self._entries)
+
+
+def indent(depth: int) -> str:
+    """Return the white space before an item of a list at `depth` (1 is outermost), at most eight levels of it."""
+    return "  " * min(max(depth - 1, 0), 8)

@@ -8,7 +8,7 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from indexer.decode import decode
 from indexer.media import HTML
-from indexer.parsers.base import HeadingStack, ParsedBlock, ParsedDocument, RawDocument, WholeFile
+from indexer.parsers.base import HeadingStack, ParsedBlock, ParsedDocument, RawDocument, WholeFile, indent
 from indexer.types import BlockKind
 
 
@@ -48,6 +48,15 @@ class HtmlParser(WholeFile):
         title_node = tree.css_first("title")
         title = _squeeze(title_node.text()) if title_node is not None else ""
         return ParsedDocument(title=title or walk.first_heading, blocks=tuple(walk.blocks))
+
+
+def fragment_text(html: str) -> str:
+    """Return the text of a piece of HTML inside another document, one block per line."""
+    body = LexborHTMLParser(html).body
+    walk = _Walk()
+    if body is not None:
+        walk.run(body)
+    return "\n".join(block.text for block in walk.blocks)
 
 
 def _declared_encoding(content: bytes) -> str | None:
@@ -121,8 +130,10 @@ class _Walk:
         return True
 
     def _is_furniture(self, node: LexborNode, tag: str) -> bool:
-        if tag in _NEVER or (tag in _FURNITURE and not self._inside_content):
+        if tag in _NEVER:
             return True
+        if tag in _FURNITURE and not self._inside_content:
+            return node.css_first("h1") is None
         attributes = node.attributes
         if "hidden" in attributes or attributes.get("aria-hidden") == "true":
             return True
@@ -194,14 +205,13 @@ class _Walk:
         if self._pre:
             self._add("code", joined.strip("\n").rstrip())
             return
-        text = "\n".join(line for part in joined.split("\n") if (line := part.strip())) if "\n" in joined else joined
-        self._add(kind, _squeeze(text))
+        self._add(kind, _squeeze(joined))
 
     def _add(self, kind: BlockKind, text: str) -> None:
         if not text.strip():
             return
         if kind == "item":
-            text, self._marker = "  " * max(0, len(self._lists) - 1) + self._marker + text, ""
+            text, self._marker = indent(len(self._lists)) + self._marker + text, ""
         self.blocks.append(ParsedBlock(kind=kind, text=text, heading_path=self._headings.path))
 
 

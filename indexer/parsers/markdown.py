@@ -7,11 +7,11 @@ import re
 import yaml
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
-from selectolax.lexbor import LexborHTMLParser
 
 from indexer.decode import decode
 from indexer.media import MARKDOWN
-from indexer.parsers.base import HeadingStack, ParsedBlock, ParsedDocument, RawDocument, WholeFile
+from indexer.parsers.base import HeadingStack, ParsedBlock, ParsedDocument, RawDocument, WholeFile, indent
+from indexer.parsers.html import fragment_text
 from indexer.types import BlockKind
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(?P<body>.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
@@ -58,7 +58,7 @@ class _Walk:
         elif kind in ("fence", "code_block"):
             self._add("code", token.content.rstrip("\n"))
         elif kind == "html_block":
-            self._add("paragraph", strip_tags(token.content))
+            self._add("paragraph", fragment_text(token.content))
         elif kind in ("bullet_list_open", "ordered_list_open"):
             self._lists.append("-" if kind == "bullet_list_open" else f"{token.attrGet('start') or 1}.")
         elif kind in ("bullet_list_close", "ordered_list_close"):
@@ -95,7 +95,7 @@ class _Walk:
         elif self._lists:
             marker = f"{self._lists[-1]} " if self._fresh_item else ""
             self._fresh_item = False
-            self._add("item", "  " * (len(self._lists) - 1) + marker + text)
+            self._add("item", indent(len(self._lists)) + marker + text)
         else:
             self._add("paragraph", text)
 
@@ -115,13 +115,6 @@ def inline_text(token: Token) -> str:
         elif child.type == "image":
             parts.append(inline_text(child))
     return "".join(parts)
-
-
-def strip_tags(html: str) -> str:
-    """Return the text of an HTML fragment, scripts, styles and comments left out."""
-    tree = LexborHTMLParser(html)
-    tree.strip_tags(["script", "style", "template"])
-    return tree.body.text(separator=" ", strip=True) if tree.body else ""
 
 
 def next_marker(marker: str) -> str:

@@ -8,7 +8,7 @@ from indexer.decode import decode
 from indexer.media import PLAIN
 from indexer.parsers.base import ParsedBlock, ParsedDocument, RawDocument, WholeFile
 
-_BLANK_LINES = re.compile(r"\n[ \t]*(?:\n[ \t]*)+")
+_BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
 _TITLE_CHARS = 100  # a longer first line is a sentence, not a title
 _INDENTED = re.compile(r"(?:[ ]{4}|\t)")
 

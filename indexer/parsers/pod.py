@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from indexer.decode import decode
 from indexer.media import POD
-from indexer.parsers.base import HeadingStack, ParsedBlock, ParsedDocument, RawDocument, WholeFile
+from indexer.parsers.base import HeadingStack, ParsedBlock, ParsedDocument, RawDocument, WholeFile, indent
 from indexer.parsers.pod_codes import plain
 from indexer.types import BlockKind
 
@@ -120,19 +120,16 @@ class _Walk:
             return
         self._marker = ""
         self._headings.enter(level, label)
-        self._add("item", self._indent() + label)
+        self._add("item", indent(self._depth) + label)
 
     def _ordinary(self, text: str) -> None:
         if self.title is None and self._headings.path == ("NAME",):
             self.title = text
         if self._marker:
             marker, self._marker = self._marker, ""
-            self._add("item", self._indent() + marker + text)
+            self._add("item", indent(self._depth) + marker + text)
         else:
             self._add("paragraph", text)
-
-    def _indent(self) -> str:
-        return "  " * max(0, self._depth - 1)
 
     def _end_verbatim(self) -> None:
         if self._verbatim:

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -33,17 +33,17 @@ class RayPod:
     @property
     def spec(self) -> Document:
         """The pod's spec."""
-        return self.template["spec"]
+        return cast("Document", self.template["spec"])
 
     @property
     def container(self) -> Document:
         """The container that runs Ray, or the submitter's."""
-        return self.spec["containers"][0]
+        return cast("Document", self.spec["containers"][0])
 
     @property
     def labels(self) -> dict[str, str]:
         """Labels that selectors see."""
-        return self.template["metadata"]["labels"]
+        return cast("dict[str, str]", self.template["metadata"]["labels"])
 
     def __str__(self) -> str:
         return f"{self.owner} {self.role}"
@@ -58,7 +58,7 @@ def render(overlay: str) -> list[Document]:
 
 def serve_config(documents: list[Document]) -> Document:
     """What stands in the RayService's serveConfigV2: the document that `serve deploy` takes."""
-    return yaml.safe_load(one(documents, "RayService", "graftwork")["spec"]["serveConfigV2"])
+    return cast("Document", yaml.safe_load(one(documents, "RayService", "graftwork")["spec"]["serveConfigV2"]))
 
 
 def one(documents: list[Document], kind: str, name: str) -> Document:

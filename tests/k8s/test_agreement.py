@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from deploy.engine_arguments import known_arguments
 from indexer.settings import IndexerSettings
 from serve.settings import AppArgs
 from tests.k8s.rendering import OVERLAYS, RAY_KINDS, ROOT, Document, one, pod_templates, ray_pods, render, serve_config
@@ -85,6 +86,12 @@ def test_arguments_of_the_app_are_valid_and_say_what_the_settings_say(documents:
     assert args.serve.haproxy
     on_gpu = any("nvidia.com/gpu" in pod.container["resources"]["limits"] for pod in ray_pods(documents))
     assert args.serve.accelerator == ("gpu" if on_gpu else "cpu")
+
+
+def test_arguments_of_the_engine_are_vllms(documents: list[Document]) -> None:
+    args = AppArgs.model_validate(serve_config(documents)["applications"][0]["args"])
+    assert args.serve.engine
+    assert known_arguments() >= set(args.serve.engine)
 
 
 def test_settings_are_ones_that_the_packages_know(documents: list[Document]) -> None:

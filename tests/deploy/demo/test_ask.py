@@ -49,7 +49,14 @@ def question(number=1):
 
 
 def event(choices=(), **fields):
-    chunk = {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": list(choices), **fields}
+    chunk = {
+        "id": "x",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "m",
+        "choices": list(choices),
+        **fields,
+    }
     return f"data: {json.dumps(chunk)}\n\n".encode()
 
 

@@ -76,6 +76,8 @@ def test_specialists_differ_in_their_grafts_only(arm):
 
 
 def test_the_four_arms_are_all_there_is():
-    assert {(arm.retrieval, arm.adapter) for arm in recipe.ARMS} == {(a, b) for a in (False, True) for b in (False, True)}
+    assert {(arm.retrieval, arm.adapter) for arm in recipe.ARMS} == {
+        (a, b) for a in (False, True) for b in (False, True)
+    }
     assert recipe.WITH_BOTH.grafts == "retrieval + adapter"
     assert recipe.BASE.grafts == "nothing"

@@ -1,0 +1,160 @@
+"""graftwork index | search."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deploy.cli.context import cli_context, notes, print_json, quiet_stdout, results
+from deploy.cli.lifecycle import JsonOption
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    from deploy.settings import Settings
+    from indexer.passages import SearchResult
+    from indexer.report import IndexProgress, IndexReport
+
+_SNIPPET = 300
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verbs."""
+    app.command()(index)
+    app.command()(search)
+
+
+def index(
+    context: typer.Context,
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders.")],
+    collection: Annotated[str, typer.Option(help="Alias of the collection; made when missing.")],
+    tenant: Annotated[str | None, typer.Option(help="Whose documents these are [the setting default_tenant].")] = None,
+    sync: Annotated[bool, typer.Option("--sync", help="Delete documents whose file is gone.")] = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Index documents into a collection; unchanged ones cost nothing. Exit code 3: some documents failed."""
+    settings = cli_context(context).load().settings
+    from indexer.discovery import discover
+    from indexer.errors import PartialError
+
+    paths = [path.expanduser().absolute() for path in paths]
+    discover(paths)
+    with quiet_stdout(json_output):
+        report = _index(paths, collection=collection, tenant=tenant, sync=sync, settings=settings)
+    if json_output:
+        print_json(report.to_json())
+    else:
+        _print_report(report)
+    if report.failures:
+        for failure in report.failures:
+            notes().print(f"failed ({failure.stage}): {failure.uri}: {failure.reason}", markup=False)
+        raise PartialError(
+            f"{report.documents.failed} of {report.documents.seen} documents failed and were left out of "
+            f"{report.collection!r}; the others are indexed."
+        )
+
+
+def search(
+    context: typer.Context,
+    query: Annotated[str, typer.Argument(help="What to look for.")],
+    collection: Annotated[str, typer.Option(help="Alias of the collection.")],
+    k: Annotated[int, typer.Option("-k", min=1, help="Passages.")] = 4,
+    tenant: Annotated[str | None, typer.Option(help="Whose documents [the setting default_tenant].")] = None,
+    dense_weight: Annotated[float, typer.Option(min=0, max=1, help="1 embeddings alone, 0 BM25 alone.")] = 1.0,
+    json_output: JsonOption = False,
+) -> None:
+    """Find passages in a collection, without a model."""
+    settings = cli_context(context).load().settings
+    from deploy.local.runtime import runtime
+
+    tenant = tenant or settings.indexer.default_tenant
+    with quiet_stdout(json_output), notes().status("searching"), runtime(settings, need_ray=False) as found:
+        from indexer.search import open_searcher
+
+        searcher = open_searcher(found.indexer)
+        [result] = searcher.search([query], collection=collection, tenant=tenant, k=k, dense_weight=dense_weight)
+    if json_output:
+        print_json(asdict(result))
+    else:
+        _print_passages(result)
+
+
+def _index(paths: list[Path], *, collection: str, tenant: str | None, sync: bool, settings: Settings) -> IndexReport:
+    from deploy.local.runtime import runtime
+
+    console = notes()
+    with ExitStack() as stack:
+        with console.status("connecting to Ray and Milvus; starting them for this command if no instance is up"):
+            found = stack.enter_context(runtime(settings))
+            from indexer.pipeline import run_index
+        with _progress_bar(console) as bar:
+            task = bar.add_task("looking for documents", total=None, note="")
+            return run_index(
+                paths,
+                collection=collection,
+                tenant=tenant or settings.indexer.default_tenant,
+                settings=found.indexer,
+                progress=lambda progress: _show(progress, bar=bar, task=task),
+                sync=sync,
+            )
+
+
+def _progress_bar(console: Console) -> Progress:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+def _show(progress: IndexProgress, *, bar: Progress, task: TaskID) -> None:
+    failed = f", {progress.failed} failed" if progress.failed else ""
+    bar.update(
+        task,
+        description=progress.stage,
+        completed=progress.documents,
+        total=progress.documents_total or None,
+        note=f"{progress.documents}/{progress.documents_total} documents, {progress.chunks_written} chunks{failed}",
+    )
+
+
+def _print_report(report: IndexReport) -> None:
+    output, documents = results(), report.documents
+    output.print(f"collection  {report.collection}, generation {report.generation}")
+    output.print(
+        f"documents   {documents.seen} seen: {documents.new} new, {documents.changed} changed, "
+        f"{documents.unchanged} unchanged, {documents.failed} failed; {documents.deleted} deleted"
+    )
+    chunks = report.chunks
+    output.print(f"chunks      {chunks.written} written, {chunks.deleted} deleted, {chunks.embedded} embedded")
+    output.print(f"seconds     {', '.join(f'{stage} {seconds:.1f}' for stage, seconds in report.seconds.items())}")
+    if report.vanished:
+        output.print(f"gone        {len(report.vanished)} documents have no file any more; --sync deletes them")
+    for reason, count in report.skipped.items():
+        output.print(f"skipped     {count}: {reason}", markup=False)
+
+
+def _print_passages(result: SearchResult) -> None:
+    output = results()
+    if not result.passages:
+        output.print(f"Nothing found in {result.collection}.")
+    for number, passage in enumerate(result.passages, start=1):
+        heading = " > ".join((passage.title, *passage.heading_path))
+        output.print(f"[{number}] {heading}  ({passage.score:.3f})", markup=False)
+        output.print(f"    {passage.uri}", markup=False, style="dim")
+        output.print(f"    {' '.join(passage.text.split())[:_SNIPPET]}", markup=False)
+    output.print(
+        f"{result.collection} generation {result.generation}: embedded in {result.embed_ms:.0f} ms, "
+        f"searched in {result.search_ms:.0f} ms",
+        style="dim",
+    )

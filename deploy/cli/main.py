@@ -1,0 +1,103 @@
+"""The `graftwork` command.
+
+    graftwork up | down | status | logs | doctor | settings
+    graftwork index PATH... --collection C        graftwork search QUERY --collection C
+    graftwork train DATASET --name A              graftwork adapters list | show | import | export
+    graftwork specialists list | apply | remove   graftwork ask QUESTION --specialist S
+    graftwork chat --specialist S                 graftwork demo
+
+Modules of verbs import Ray, torch, vLLM and pymilvus inside the verbs only, so that `graftwork --help` is quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from deploy.cli import adapters, answers, demo, index, lifecycle, logs, reports, specialists, train
+from deploy.cli.context import CliContext
+from indexer.errors import GraftworkError, InputError
+
+INTERRUPTED = 130
+app = typer.Typer(
+    name="graftwork",
+    help="Specialise an open LLM with LoRA adapters and retrieval, and serve it by name on Ray.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        try:
+            typer.echo(metadata.version("graftwork"))
+        except metadata.PackageNotFoundError:
+            typer.echo("not installed")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    config: Annotated[
+        Path | None, typer.Option(help="Settings file; else graftwork.yaml here, above, or in home.")
+    ] = None,
+    home: Annotated[
+        Path | None, typer.Option(help="Folder of models, registry, vectors, state [~/.graftwork].")
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Version.")
+    ] = False,  # noqa: ARG001
+) -> None:
+    """Options that stand before the verb."""
+    context.obj = CliContext(config, home)
+
+
+for group in (lifecycle, reports, logs, index, train, answers, demo):
+    group.register(app)
+app.add_typer(adapters.app, name="adapters")
+app.add_typer(specialists.app, name="specialists")
+
+
+def run() -> None:
+    """The console script: runs the command and exits; every error of ours is one line and its exit code."""
+    try:
+        code = app(standalone_mode=False)
+    except GraftworkError as error:
+        sys.exit(report(error))
+    except (KeyboardInterrupt, typer.Abort):
+        sys.stderr.write("Interrupted.\n")
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+    except TyperException as error:
+        sys.exit(_show_usage_error(error))
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def report(error: GraftworkError) -> int:
+    """Writes the error's one line to standard error; returns its exit code."""
+    sys.stderr.write(f"graftwork: {' '.join(str(error).split())}\n")
+    code = getattr(error, "cause_exit_code", error.exit_code)
+    return int(code)
+
+
+def _show_usage_error(error: TyperException) -> int:
+    """Shows a wrong use of the command line as Typer does by itself; returns its exit code (2)."""
+    show = getattr(error, "show", None)
+    if callable(show):
+        show()
+    else:
+        sys.stderr.write(f"graftwork: {error}\n")
+    return int(getattr(error, "exit_code", InputError.exit_code))
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,86 @@
+"""A milvus-lite server, a tokenizer, an embedder and a small Ray, each once per session."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from indexer.connection import wait_until_listening
+from indexer.embedder import Embedder
+from indexer.embedder_files import EMBEDDED_NAME, resolve_embedder
+from indexer.settings import IndexerSettings
+from indexer.store import MilvusStore
+from indexer.tokens import EmbedderTokenizer, load_tokenizer
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def start_milvus(data: Path, port: int) -> subprocess.Popen[bytes]:
+    arguments = ["server", "--data-dir", str(data), "--host", "127.0.0.1", "--port", str(port)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "milvus_lite", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+@pytest.fixture(scope="session")
+def milvus_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    port = free_port()
+    process = start_milvus(tmp_path_factory.mktemp("milvus"), port)
+    uri = f"http://127.0.0.1:{port}"
+    try:
+        wait_until_listening(uri, timeout_s=30)
+        yield uri
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+@pytest.fixture
+def store(milvus_uri: str) -> Iterator[MilvusStore]:
+    opened = MilvusStore(milvus_uri)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def settings(milvus_uri: str) -> IndexerSettings:
+    return IndexerSettings(milvus_uri=milvus_uri)
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> EmbedderTokenizer:
+    return load_tokenizer(resolve_embedder(EMBEDDED_NAME).path)
+
+
+@pytest.fixture(scope="session")
+def embedder() -> Embedder:
+    return Embedder(EMBEDDED_NAME)
+
+
+@pytest.fixture(scope="session")
+def local_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Two logical CPUs; workers import the packages from this checkout."""
+    import ray
+
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    root = str(Path(__file__).parents[2])
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=200_000_000,
+        runtime_env={"env_vars": {"PYTHONPATH": root, "HF_HUB_OFFLINE": "1"}},
+    )
+    yield
+    ray.shutdown()

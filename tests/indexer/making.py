@@ -1,0 +1,59 @@
+"""Documents, chunks and files for tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexer.document import build_document
+from indexer.identity import chunk_id
+from indexer.parsers.base import ParsedBlock, ParsedDocument
+from indexer.types import BlockKind, Chunk, Document, SourceFile
+
+
+def source(path: str = "/docs/guide.md", media_type: str = "text/markdown") -> SourceFile:
+    place = Path(path)
+    return SourceFile(
+        uri=place.as_uri(),
+        path=place,
+        media_type=media_type,
+        bytes=1,
+        root=place.parent,
+        source_id=f"{place.parent.name}/{place.name}",
+    )
+
+
+def document(*blocks: tuple[BlockKind, str] | tuple[BlockKind, str, tuple[str, ...]]) -> Document:
+    parsed = [
+        ParsedBlock(kind=block[0], text=block[1], heading_path=block[2] if len(block) > 2 else ()) for block in blocks
+    ]
+    return build_document(ParsedDocument(title="Guide", blocks=tuple(parsed)), source=source(), key=None)
+
+
+def chunk(
+    text: str, *, document_id: str = "docs/a.md", ordinal: int = 0, tenant: str = "t", **changes: object
+) -> Chunk:
+    fields: dict[str, object] = {
+        "chunk_id": chunk_id(tenant=tenant, document_id=document_id, ordinal=ordinal, text=text),
+        "document_id": document_id,
+        "document_hash": "h1",
+        "title": "A title",
+        "heading_path": ("One", 'Two "quoted"'),
+        "uri": "file:///docs/a.md",
+        "page": None,
+        "ordinal": ordinal,
+        "chunk_count": 1,
+        "text": text,
+        "search_text": f"A title\n\n{text}",
+        "start": 0,
+        "end": len(text),
+        "metadata": (("author", "Ada"),),
+    }
+    return Chunk(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def unit_vectors(count: int, dimension: int = 8, seed: int = 0) -> NDArray[np.float32]:
+    drawn = np.random.default_rng(seed).normal(size=(count, dimension)).astype(np.float32)
+    return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import time
+
+from indexer.parsers.base import ParsedDocument, RawDocument
+from indexer.parsers.html import HtmlParser
+
+
+def parse(html: str | bytes) -> ParsedDocument:
+    content = html.encode() if isinstance(html, str) else html
+    return HtmlParser().parse(RawDocument(key=None, content=content))
+
+
+def texts(html: str) -> list[str]:
+    return [block.text for block in parse(html).blocks]
+
+
+PAGE = """<!DOCTYPE html><html><head><title> Water  rights </title><style>p {color: red}</style>
+<script>var hidden = "secret";</script></head><body><header>Site name</header><nav><a href="/">Home</a></nav>
+<main><header>By Ada</header><h1>Water</h1><p>Irrigate <b>twice</b> a&nbsp;week,<br>not more.</p>
+<h2>Wells</h2><ul><li>deep<ul><li>dug</li></ul></li><li><p>shallow</p></li></ul><ol><li>first</li><li>second</li></ol>
+<pre>  pump --on
+    now</pre><table><thead><tr><th>Well</th><th>m</th></tr></thead><tr><td>A<p>old</p></td><td>12</td></tr></table>
+<aside>Advert</aside><p hidden>unseen</p><p aria-hidden="true">unseen</p></main><footer>Imprint</footer></body></html>"""
+
+
+def test_main_content_in_order_without_page_furniture() -> None:
+    parsed = parse(PAGE)
+    assert parsed.title == "Water rights"
+    assert [(block.kind, block.text) for block in parsed.blocks] == [
+        ("paragraph", "By Ada"),
+        ("heading", "Water"),
+        ("paragraph", "Irrigate twice a week, not more."),
+        ("heading", "Wells"),
+        ("item", "- deep"),
+        ("item", "  - dug"),
+        ("item", "- shallow"),
+        ("item", "1. first"),
+        ("item", "2. second"),
+        ("code", "  pump --on\n    now"),
+        ("table", "Well | m\nA old | 12"),
+    ]
+    assert parsed.blocks[-1].heading_path == ("Water", "Wells")
+
+
+def test_without_main_the_body_is_read_less_its_navigation() -> None:
+    html = (
+        "<body><header>Logo</header><div class=x><div>One</div>two</div><nav>Menu</nav><footer>Imprint</footer></body>"
+    )
+    assert texts(html) == ["One", "two"]
+
+
+def test_a_page_header_with_the_heading_is_content() -> None:
+    assert texts("<body><header><h1>Wells</h1></header><p>Text</p></body>") == ["Wells", "Text"]
+
+
+def test_a_lone_article_is_the_content() -> None:
+    assert texts("<body><div>Share this</div><article><p>Text</p></article><div>More</div></body>") == ["Text"]
+
+
+def test_several_articles_are_all_read() -> None:
+    assert texts("<body><article>One</article><article>Two</article></body>") == ["One", "Two"]
+
+
+def test_role_navigation_is_left_out() -> None:
+    assert texts("<body><div role='navigation'>Menu</div><div role=main><p>Text</p></div></body>") == ["Text"]
+
+
+def test_title_falls_back_to_the_first_heading() -> None:
+    assert parse("<body><h2>Wells</h2><p>Text</p></body>").title == "Wells"
+
+
+def test_declared_encoding_is_used() -> None:
+    page = "<html><head><meta charset='windows-1252'></head><body><p>Café – 5 €</p></body></html>"
+    assert parse(page.encode("cp1252")).blocks[0].text == "Café – 5 €"
+
+
+def test_no_text_gives_no_blocks() -> None:
+    assert parse("<html><body><script>1</script></body></html>").blocks == ()
+
+
+def test_ten_thousand_nested_tags_end_quickly() -> None:
+    began = time.perf_counter()
+    parsed = parse("<ul><li><div>" * 10_000 + "deep")
+    assert [block.text.strip() for block in parsed.blocks] == ["- deep"]
+    assert len(parsed.blocks[0].text) < 100
+    assert time.perf_counter() - began < 20
+
+
+def test_broken_markup_is_read_as_browsers_do() -> None:
+    assert texts("<p>one<p>two <b>bold</p><li>three</div>") == ["one", "two bold", "three"]

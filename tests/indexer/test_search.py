@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from indexer.embedder import Embedder
+from indexer.errors import InputError, NotFoundError
+from indexer.search import Searcher, open_searcher
+from indexer.settings import IndexerSettings
+from indexer.store import MilvusStore
+from tests.indexer.making import chunk
+
+FACTS = [
+    "Lime raises the pH of acid soil.",
+    "Bees pollinate apple trees in spring.",
+    "The pump P-117 needs oil every forty hours.",
+    "Irrigate wheat twice a week in summer.",
+    "Sheep are shorn before the lambing season.",
+]
+
+
+@pytest.fixture(scope="module")
+def searcher(milvus_uri: str, embedder: Embedder) -> Searcher:
+    store = MilvusStore(milvus_uri)
+    made = store.ensure_generation("facts", embedder=embedder.identity, dimension=embedder.dimension)
+    chunks = [chunk(text, ordinal=number, search_text=text) for number, text in enumerate(FACTS)]
+    store.upsert(made.physical, chunks, embedder.encode_documents(FACTS), tenant="t")
+    store.point_alias("facts", made.physical)
+    empty = store.ensure_generation("nothing", embedder=embedder.identity, dimension=embedder.dimension)
+    store.point_alias("nothing", empty.physical)
+    return Searcher(store=store, embedder=embedder)
+
+
+@pytest.mark.parametrize("dense_weight", [1.0, 0.7, 0.0])
+def test_the_right_fact_is_first(searcher: Searcher, dense_weight: float) -> None:
+    results = searcher.search(
+        ["what do bees pollinate?", "when does the pump P-117 need oil"],
+        collection="facts", tenant="t", k=3, dense_weight=dense_weight,
+    )  # fmt: skip
+    assert [result.passages[0].text for result in results] == [FACTS[1], FACTS[2]]
+    for result in results:
+        assert len(result.passages) <= 3
+        scores = [passage.score for passage in result.passages]
+        assert scores == sorted(scores, reverse=True)
+        assert (result.collection, result.generation) == ("facts", 1)
+        assert result.search_ms > 0
+
+
+def test_dense_finds_meaning_where_no_word_is_shared(searcher: Searcher) -> None:
+    query = ["insects fertilising fruit blossom"]
+    found = searcher.search(query, collection="facts", tenant="t", k=1)
+    assert found[0].passages[0].text == FACTS[1]
+    assert searcher.search(query, collection="facts", tenant="t", k=1, dense_weight=0.0)[0].passages == ()
+
+
+@pytest.mark.parametrize("dense_weight", [1.0, 0.5, 0.0])
+def test_an_empty_collection_and_an_unknown_tenant_give_nothing(searcher: Searcher, dense_weight: float) -> None:
+    for collection, tenant in (("nothing", "t"), ("facts", "nobody")):
+        results = searcher.search(
+            ["bees", "pumps"], collection=collection, tenant=tenant, k=5, dense_weight=dense_weight
+        )
+        assert [result.passages for result in results] == [(), ()]
+
+
+def test_unknown_collection(searcher: Searcher) -> None:
+    with pytest.raises(NotFoundError, match="'nowhere' does not exist"):
+        searcher.search(["bees"], collection="nowhere", tenant="t", k=1)
+
+
+def test_a_collection_of_another_embedder_is_refused_with_both_names(searcher: Searcher, milvus_uri: str) -> None:
+    store = MilvusStore(milvus_uri)
+    made = store.ensure_generation("elsewhere", embedder="other-model@1234", dimension=8)
+    store.point_alias("elsewhere", made.physical)
+    with pytest.raises(InputError, match=r"other-model@1234.*all-minilm-l6-v2@"):
+        searcher.search(["bees"], collection="elsewhere", tenant="t", k=1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"k": 0}, "k is 0"),
+        ({"k": 1001}, "k is 1001"),
+        ({"dense_weight": 1.5}, "dense_weight is 1.5"),
+        ({"tenant": ""}, "Tenant"),
+        ({"collection": "a-b"}, "Collection name"),
+        ({"queries": ["x", "  "]}, "blank"),
+        ({"queries": "one string"}, "one string"),
+    ],
+)
+def test_bad_arguments_are_named(searcher: Searcher, changes: dict[str, object], text: str) -> None:
+    arguments: dict[str, object] = {"queries": ["bees"], "collection": "facts", "tenant": "t", "k": 1}
+    with pytest.raises(InputError, match=text):
+        searcher.search(**{**arguments, **changes})  # type: ignore[arg-type]
+
+
+def test_no_queries_no_results(searcher: Searcher) -> None:
+    assert searcher.search([], collection="facts", tenant="t", k=1) == []
+
+
+def test_threads_get_their_own_answers(searcher: Searcher) -> None:
+    def ask(number: int) -> str:
+        return searcher.search([FACTS[number]], collection="facts", tenant="t", k=1)[0].passages[0].text
+
+    wanted = list(range(len(FACTS))) * 4
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(ask, wanted)) == [FACTS[number] for number in wanted]
+
+
+def test_open_searcher(searcher: Searcher, settings: IndexerSettings) -> None:
+    assert open_searcher(settings).search(["bees"], collection="facts", tenant="t", k=1)[0].passages
+
+
+def test_vectors_are_of_unit_length_and_alike_in_any_batch(embedder: Embedder) -> None:
+    together = embedder.encode_documents(FACTS)
+    assert together.shape == (len(FACTS), embedder.dimension)
+    assert together.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1.0, atol=1e-5)
+    np.testing.assert_allclose(embedder.encode_documents(FACTS[:1])[0], together[0], atol=1e-5)
+    assert embedder.encode_documents([]).shape == (0, embedder.dimension)

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from indexer.settings import IndexerSettings
+
+
+def test_every_field_is_described() -> None:
+    assert all(field.description for field in IndexerSettings.model_fields.values())
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"nonsense": 1}, "nonsense"),
+        ({"chunk_tokens": 40, "chunk_overlap_tokens": 30}, "more than half of chunk_tokens"),
+        ({"chunk_tokens": 0}, "chunk_tokens"),
+        ({"embedder": ""}, "embedder"),
+    ],
+)
+def test_bad_values_are_named(values: dict[str, object], text: str) -> None:
+    with pytest.raises(ValidationError, match=text):
+        IndexerSettings.model_validate(values)
+
+
+def test_the_token_does_not_show() -> None:
+    assert "secret" not in repr(IndexerSettings.model_validate({"milvus_token": "secret"}))

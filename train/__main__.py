@@ -1,0 +1,120 @@
+"""Train under `ray job submit` or a KubeRay RayJob, without Graftwork's command line.
+
+    ray job submit --working-dir . -- python -m train rows.jsonl --name agronomy --settings graftwork.yaml
+
+Prints one line per report and, as the last line, one JSON object: the facts of the run, or {"error": ..., "exit_code": ...}.
+The exit code is 0, the error's own (see indexer/errors.py), or 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from indexer.errors import GraftworkError, InputError
+from train.registry import AdapterRegistry
+from train.run import TrainProgress, TrainRequest, run_training
+from train.settings import TrainSettings
+
+_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = load_settings(options.settings, options.set)
+        request = TrainRequest(
+            dataset=options.dataset,
+            name=options.name,
+            workers=options.workers,
+            time_budget_s=options.time_budget_s,
+            eval_dataset=options.eval_dataset,
+            run_name=options.run_name,
+        )
+        _connect()
+        result = run_training(
+            request, settings=settings, registry=AdapterRegistry(settings.registry), progress=_print_progress
+        )
+    except GraftworkError as error:
+        print(json.dumps({"error": str(error), "exit_code": error.exit_code}), flush=True)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(json.dumps({"error": "Interrupted.", "exit_code": _INTERRUPTED}), flush=True)
+        return _INTERRUPTED
+    print(json.dumps(result.to_json()), flush=True)
+    return 0
+
+
+def load_settings(file: Path | None, assignments: Sequence[str]) -> TrainSettings:
+    """Read the settings: a YAML file (its `train` section, where it has one), then each KEY=VALUE over it.
+
+    Raises:
+        InputError: The file or a value cannot be used; the key is named.
+    """
+    values: dict[str, object] = {}
+    if file is not None:
+        values.update(_section(file))
+    for assignment in assignments:
+        key, separator, value = assignment.partition("=")
+        if not separator:
+            raise InputError(f"--set {assignment!r} is not KEY=VALUE.")
+        values[key] = yaml.safe_load(value)
+    try:
+        return TrainSettings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "train"
+        raise InputError(f"The training setting {key} cannot be used: {first['msg']}.") from error
+
+
+def _section(file: Path) -> Mapping[str, object]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError(f"The settings file {file} cannot be read: {error}.") from error
+    section = content.get("train", content) if isinstance(content, dict) else None
+    if not isinstance(section, dict):
+        raise InputError(f"The settings file {file} does not hold a mapping of settings.")
+    return section
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m train", description="Fine-tune a LoRA adapter and publish it.")
+    parser.add_argument("dataset", type=Path, help="chat dataset, JSON lines with `messages`")
+    parser.add_argument("--name", required=True, help="name of the adapter")
+    parser.add_argument("--workers", type=int, help="Ray Train workers (default: as the settings say)")
+    parser.add_argument("--time-budget-s", type=float, help="stop at a step boundary in time to publish by then")
+    parser.add_argument("--eval-dataset", type=Path, help="chat dataset to measure the loss on at the end")
+    parser.add_argument("--run-name", help="name of the run; an existing one is gone on with")
+    parser.add_argument("--settings", type=Path, help="YAML file of settings, or one with a `train` section")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; may be repeated")
+    return parser
+
+
+def _connect() -> None:
+    """Join the cluster of the job, or one that runs on this machine, or start one for this process alone."""
+    import ray
+
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False)
+
+
+def _print_progress(progress: TrainProgress) -> None:
+    print(
+        f"step {progress.step}/{progress.total_steps}  loss {progress.loss:.3f}  "
+        f"{progress.tokens_per_s:.0f} tokens/s  {progress.elapsed_s:.0f} s",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
