@@ -70,7 +70,7 @@ def cut(document: Document, *, tokens: TokenCounter, settings: ChunkerSettings) 
     No slice holds more than `chunk_tokens` tokens; together they hold all text but blank space between blocks.
     """
     measure = _Measure(document.text, tokens=tokens, max_tokens=settings.chunk_tokens)
-    pieces = [piece for block in document.blocks for piece in _pieces(block, measure)]
+    pieces = [piece for block in document.blocks for piece in _pieces(block, measure, settings.overlap_tokens)]
     slices: list[Slice] = []
     for group in _groups(pieces, measure):
         start = group[0].start
@@ -111,31 +111,35 @@ class _Measure:
         self._starts = [start for start, _ in spans]
         self._ends = [end for _, end in spans]
 
-    def fits(self, start: int, end: int) -> bool:
-        """Tell whether the slice is within the limits, counted on the slice itself where it is near them."""
+    def fits(self, start: int, end: int, limit: int) -> bool:
+        """Tell whether the slice holds at most `limit` tokens, counted on the slice itself unless it clearly does."""
         if end - start > self.max_tokens * CHARS_PER_TOKEN:
             return False
         estimate = self.estimate(start, end)
-        if estimate < self.max_tokens // 2:
+        if estimate < limit // 2 and self._between_words(start) and self._between_words(end):
             return True
-        if estimate > self.max_tokens * 2:
+        if estimate > limit * 2:
             return False
-        return self._tokens.count(self.text[start:end]) <= self.max_tokens
+        return self._tokens.count(self.text[start:end]) <= limit
 
     def estimate(self, start: int, end: int) -> int:
         """Return the number of the whole text's tokens that touch the slice."""
         return max(0, bisect_left(self._starts, end) - bisect_right(self._ends, start))
 
-    def reach(self, start: int, end: int) -> int:
-        """Return the furthest place up to `end` that the slice from `start` may go, at least one character on."""
-        first = bisect_right(self._ends, start)
-        last = first + self.max_tokens
+    def reach(self, start: int, end: int, limit: int) -> int:
+        """Return the furthest place up to `end` that a slice of `limit` tokens may go, at least one character on."""
+        last = bisect_right(self._ends, start) + limit
         place = min(end, start + self.max_tokens * CHARS_PER_TOKEN)
         if last < len(self._starts):
             place = min(place, max(self._starts[last], start + 1))
-        while place > start + 1 and not self.fits(start, place):
+        while place > start + 1 and not self.fits(start, place, limit):
             place = start + max(1, (place - start) * 7 // 8)
         return place
+
+    def _between_words(self, place: int) -> bool:
+        if place in (0, len(self.text)):
+            return True
+        return self.text[place - 1].isspace() or self.text[place].isspace()
 
     def back(self, place: int, count: int) -> int:
         """Return where the last `count` tokens before `place` begin."""
@@ -144,14 +148,16 @@ class _Measure:
         return self._starts[first] if first < last else place
 
 
-def _pieces(block: Block, measure: _Measure) -> Iterator[_Piece]:
-    if measure.fits(block.start, block.end):
+def _pieces(block: Block, measure: _Measure, overlap_tokens: int) -> Iterator[_Piece]:
+    """Yield the block, or parts of it that leave room for the overlap in front of them."""
+    if measure.fits(block.start, block.end, measure.max_tokens):
         yield _Piece(start=block.start, end=block.end, block=block, continues=False)
         return
     lines_first = block.kind in ("code", "table")
     start = block.start
     while start < block.end:
-        reach = measure.reach(start, block.end)
+        limit = measure.max_tokens - (overlap_tokens if start > block.start else 0)
+        reach = measure.reach(start, block.end, limit)
         end = reach if reach >= block.end else _boundary(measure.text, start, reach, lines_first=lines_first)
         yield _Piece(start=start, end=end, block=block, continues=start > block.start)
         start = end
@@ -180,7 +186,7 @@ def _groups(pieces: Sequence[_Piece], measure: _Measure) -> Iterator[list[_Piece
 
 
 def _breaks(group: list[_Piece], piece: _Piece, measure: _Measure) -> bool:
-    if not measure.fits(group[0].start, piece.end):
+    if not measure.fits(group[0].start, piece.end, measure.max_tokens):
         return True
     only_headings = all(member.block.kind == "heading" for member in group)
     if piece.block.kind == "heading":
@@ -201,7 +207,7 @@ def _overlap_start(before: Slice, group: list[_Piece], measure: _Measure, overla
     window = measure.text[earliest:start]
     places = [earliest + match.end() for match in _SENTENCE_END.finditer(window)]
     places += [earliest + match.end() for match in _WORD_END.finditer(window)]
-    return next((place for place in places if place < start and measure.fits(place, end)), start)
+    return next((place for place in places if place < start and measure.fits(place, end, measure.max_tokens)), start)
 
 
 def _slice(group: list[_Piece], start: int) -> Slice:

@@ -290,7 +290,7 @@ class MilvusStore:
                 search_params={"metric_type": "BM25"},
                 timeout=self._timeout_s,
             )
-        return [_passages(hits) for hits in found]
+        return [_passages(hits, bm25=True) for hits in found]
 
     def search_hybrid(
         self,
@@ -404,13 +404,15 @@ def _dense_dimension(details: Mapping[str, object]) -> int:
     return next(int(field["params"]["dim"]) for field in fields if field["name"] == "dense")
 
 
-def _passages(hits: Sequence[Mapping[str, object]]) -> tuple[Passage, ...]:
+def _passages(hits: Sequence[Mapping[str, object]], *, bm25: bool = False) -> tuple[Passage, ...]:
+    """Return hits as passages; milvus-lite gives BM25 scores below zero, the server above, both best first."""
     found = []
     for hit in hits:
         entity = hit["entity"]
         assert isinstance(entity, Mapping)
         row = {**entity, "chunk_id": hit["chunk_id"]}
-        found.append(passage_from_row(row, score=float(str(hit["distance"]))))
+        score = float(str(hit["distance"]))
+        found.append(passage_from_row(row, score=abs(score) if bm25 else score))
     return tuple(found)
 
 

@@ -97,22 +97,25 @@ def llm_config(args: AppArgs) -> LLMConfig:
         },
         accelerator_config={"kind": kind},
         accelerator_type=settings.accelerator_type,
-        engine_kwargs=engine_arguments(settings),
+        engine_kwargs=engine_arguments(settings, accelerator=kind),
         runtime_env={"env_vars": settings.engine_environment},
         log_engine_metrics=True,
     )
 
 
-def engine_arguments(settings: ServeSettings) -> dict[str, JsonValue]:
+def engine_arguments(settings: ServeSettings, *, accelerator: Literal["cpu", "gpu"]) -> dict[str, JsonValue]:
     """What vLLM is started with: the user's arguments and those that other settings own.
 
     `max_cpu_loras` is one above what residency keeps, because the engine evicts on its own, silently, when it is full.
+    On CPU every resident adapter has a slot and one slot more stays empty: vLLM 0.29's CPU kernels take the last slot for
+    rows without an adapter, so that the base would answer with whatever lies there (vllm-project/vllm pull 48421).
     """
+    resident = settings.resident_adapters
     return {
         **settings.engine,
         "enable_lora": True,
-        "max_loras": settings.max_adapters,
-        "max_cpu_loras": settings.resident_adapters + 1,
+        "max_loras": resident + 1 if accelerator == "cpu" else settings.max_adapters,
+        "max_cpu_loras": resident + 1,
         "max_lora_rank": settings.max_lora_rank,
     }
 

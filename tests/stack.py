@@ -62,7 +62,7 @@ class Stack:
 
     def run(self, *arguments: str, check: bool = True, limit_s: float = _COMMAND_LIMIT_S) -> Answer:
         """Run one `graftwork` command against this home."""
-        command = [sys.executable, "-m", "deploy.cli.main", "--config", str(self.config), *arguments]
+        command = [str(Path(sys.executable).parent / "graftwork"), "--config", str(self.config), *arguments]
         done = subprocess.run(
             command, cwd="/", env=environment(self.home), capture_output=True, text=True, timeout=limit_s, check=False
         )

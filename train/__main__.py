@@ -2,7 +2,7 @@
 
     ray job submit --working-dir . -- python -m train rows.jsonl --name agronomy --settings graftwork.yaml
 
-Prints one line per report and, as the last line, one JSON object: the facts of the run, or {"error": ..., "exit_code": ...}.
+Prints progress lines and, as the last line, one JSON object: the facts of the run, or {"error": ..., "exit_code": ...}.
 The exit code is 0, the error's own (see indexer/errors.py), or 130 after Ctrl-C.
 """
 
@@ -39,9 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             eval_dataset=options.eval_dataset,
             run_name=options.run_name,
         )
-        _connect()
         result = run_training(
-            request, settings=settings, registry=AdapterRegistry(settings.registry), progress=_print_progress
+            request,
+            settings=settings,
+            registry=AdapterRegistry(settings.registry),
+            progress=_print_progress,
+            start_ray=_connect,
         )
     except GraftworkError as error:
         print(json.dumps({"error": str(error), "exit_code": error.exit_code}), flush=True)

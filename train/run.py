@@ -7,6 +7,7 @@ import secrets
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from indexer.errors import ConflictError
@@ -26,6 +27,7 @@ def run_training(
     settings: TrainSettings,
     registry: AdapterRegistry,
     progress: ProgressCallback | None = None,
+    start_ray: Callable[[], None] | None = None,
 ) -> TrainResult:
     """Train an adapter on the initialised Ray cluster and publish it.
 
@@ -33,7 +35,8 @@ def run_training(
         request: What to train.
         settings: How.
         registry: Where the adapter goes.
-        progress: Called in this thread with every report of the workers.
+        progress: Called in this thread with what the workers say, at most twice a second.
+        start_ray: Called once the request, the data and the base model have passed every check, to initialise Ray.
 
     Raises:
         InputError: The request, the dataset or the base model cannot be used; found before any worker starts.
@@ -45,6 +48,8 @@ def run_training(
     from train.launch import check_cluster, launch
 
     prepared = prepare_run(request, settings=settings)
+    if start_ray is not None:
+        start_ray()
     check_cluster(prepared.plan.settings)
     run_name = request.run_name or f"{request.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     _claim_run(prepared, run_name=run_name)

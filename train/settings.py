@@ -43,9 +43,10 @@ class TrainSettings(BaseModel):
 
     workers: int = Field(default=2, ge=1, description="Ray Train workers (one per GPU, or one per CPU core).")
     cpus_per_worker: float = Field(default=1.0, gt=0, description="CPUs each worker reserves and uses as threads.")
-    use_gpu: bool = Field(default=False, description="Give each worker one GPU and train in bfloat16.")
+    use_gpu: bool = Field(default=False, description="Give each worker one GPU.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        default="auto", description="Number type of base weights and arithmetic; auto: bfloat16 on GPU, float32 on CPU."
+        default="auto",
+        description="Number type of base weights and arithmetic; auto: bfloat16 where the hardware multiplies it.",
     )
     max_failures: int = Field(
         default=2,

@@ -21,7 +21,7 @@ def demo(
     quick: Annotated[bool, typer.Option("--quick", help="Shorter training, fewer questions.")] = False,
     json_output: JsonOption = False,
 ) -> None:
-    """Index, train, serve and compare four specialists on the built-in corpus; about a quarter of an hour on two cores."""
+    """Index, train, serve and compare four specialists on a built-in corpus: a quarter of an hour on two cores."""
     settings = cli_context(context).load().settings
     from deploy.demo.run import run_demo
 

@@ -12,7 +12,6 @@ Modules of verbs import Ray, torch, vLLM and pymilvus inside the verbs only, so 
 from __future__ import annotations
 
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -29,12 +28,15 @@ app = typer.Typer(
     help="Specialise an open LLM with LoRA adapters and retrieval, and serve it by name on Ray.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from importlib import metadata
+
         try:
             typer.echo(metadata.version("graftwork"))
         except metadata.PackageNotFoundError:
@@ -51,9 +53,9 @@ def options(
     home: Annotated[
         Path | None, typer.Option(help="Folder of models, registry, vectors, state [~/.graftwork].")
     ] = None,
-    version: Annotated[
+    _version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Version.")
-    ] = False,  # noqa: ARG001
+    ] = False,
 ) -> None:
     """Options that stand before the verb."""
     context.obj = CliContext(config, home)

@@ -86,7 +86,9 @@ def _train(request: TrainRequest, *, settings: Settings) -> TrainResult:
 def _show(progress: TrainProgress, *, bar: Progress, task: TaskID) -> None:
     bar.update(
         task,
-        description=f"{progress.step}/{progress.total_steps}, loss {progress.loss:.3f}, {progress.tokens_per_s:.0f} tok/s",
+        description=(
+            f"{progress.step}/{progress.total_steps}, loss {progress.loss:.3f}, {progress.tokens_per_s:.0f} tokens/s"
+        ),
         completed=progress.step,
         total=progress.total_steps,
     )

@@ -20,7 +20,7 @@ class Budgets:
     """
 
     index_s: float = 60
-    rows_s: float = 30
+    rows_s: float = 45
     train_s: float = 300
     start_s: float = 150
     ask_s: float = 300

@@ -74,9 +74,12 @@ def write_training_rows(
     stage: Stage, *, settings: Settings, indexer: IndexerSettings, questions: Sequence[Question]
 ) -> Dataset:
     """Retrieve for every training question as the served app will, and write the rows."""
+    from transformers.utils import logging as transformers_logging
+
     from indexer.search import open_searcher
     from train.base_model import resolve_base
 
+    transformers_logging.disable_progress_bar()  # Its bars would break the stage's own.
     stage.say("unpacking the base model, loading the embedder")
     base = resolve_base(settings.train.base_model, models_dir=settings.train.models_dir)
     count_tokens = token_counter(base.path)

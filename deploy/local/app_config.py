@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from deploy.settings import Settings
 
 APP_NAME = "graftwork"
+MILVUS_TOKEN_VARIABLE = "GRAFTWORK_INDEXER__MILVUS_TOKEN"
 IMPORT_PATH = "serve.app:build"
 
 
@@ -27,16 +28,22 @@ def serve_config(settings: Settings) -> dict[str, JsonValue]:
 
 
 def application_args(settings: Settings) -> dict[str, JsonValue]:
-    """`serve.settings.AppArgs` as JSON. The Milvus token stands in it in clear text: the replicas need it."""
+    """`serve.settings.AppArgs` as JSON, without the Milvus token: Serve writes these arguments into its logs.
+
+    The token goes to the replicas in their environment instead, see `secret_environment`.
+    """
     args = AppArgs(
         base_model=settings.train.base_model,
         models_dir=settings.train.models_dir,
         registry=settings.train.registry,
-        indexer=settings.indexer,
+        indexer=settings.indexer.model_copy(update={"milvus_token": None}),
         serve=settings.serve,
     )
     document: dict[str, JsonValue] = args.model_dump(mode="json")
-    token, indexer = settings.indexer.milvus_token, document["indexer"]
-    if token is not None and isinstance(indexer, dict):
-        indexer["milvus_token"] = token.get_secret_value()
     return document
+
+
+def secret_environment(settings: Settings) -> dict[str, str]:
+    """Secrets that replicas take from their environment."""
+    token = settings.indexer.milvus_token
+    return {} if token is None else {MILVUS_TOKEN_VARIABLE: token.get_secret_value()}

@@ -14,7 +14,7 @@ import httpx
 
 from deploy.contradictions import milvus_port, starts_milvus
 from deploy.local import processes
-from deploy.local.app_config import serve_config
+from deploy.local.app_config import secret_environment, serve_config
 from deploy.local.checks import Verdict, judge, refuse_failed
 from deploy.local.first_token import FirstToken, request_tokens
 from deploy.local.interrupts import ending_signals_raise, uninterrupted
@@ -166,7 +166,7 @@ def _start(
         metrics_port=state.ports.get("haproxy_metrics", 0),
         stats_port=state.ports.get("haproxy_stats", 0),
     )
-    environment |= settings.serve.engine_environment
+    environment |= secret_environment(settings)
     ports = state.ports
     options = RayNodeOptions(
         port=ports["ray"],

@@ -9,7 +9,7 @@ import signal
 
 
 def main() -> None:
-    """Hands the command line to milvus-lite; both signals raise KeyboardInterrupt, even where the caller ignored them."""
+    """Runs milvus-lite's command line; both signals raise KeyboardInterrupt, even where the caller ignored them."""
     from milvus_lite.cmdline import main as milvus_lite
 
     for number in (signal.SIGINT, signal.SIGTERM):

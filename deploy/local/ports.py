@@ -50,7 +50,12 @@ def pick_free(count: int, *, taken: Iterable[int] = ()) -> list[int]:
 def holder(port: int) -> str:
     """Who listens on a port, as "pid 123 (name)"; "another process" where that cannot be seen."""
     for connection in psutil.net_connections(kind="tcp"):
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+        if (
+            connection.status == psutil.CONN_LISTEN
+            and connection.laddr
+            and connection.laddr.port == port
+            and connection.pid
+        ):
             try:
                 return f"pid {connection.pid} ({psutil.Process(connection.pid).name()})"
             except psutil.NoSuchProcess:

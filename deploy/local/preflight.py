@@ -22,7 +22,7 @@ def examine(settings: Settings, *, own_instance_up: bool) -> CheckInput:
     plan = launch_plan(
         settings,
         accelerator=accelerator,
-        engine=engine_arguments(settings.serve),
+        engine=engine_arguments(settings.serve, accelerator=accelerator),
         weight_bytes=facts.model.weight_bytes,
     )
     return CheckInput(settings, facts, plan)

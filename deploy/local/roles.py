@@ -34,4 +34,4 @@ def role_of(command: str) -> str:
     for part, role in _PARTS:
         if part in command and not (part == "monitor.py" and "log_monitor" in command):
             return role
-    return command.split(" ")[0].rpartition("/")[2] or "unknown"
+    return command.partition(" ")[0].rpartition("/")[2] or "unknown"

@@ -86,7 +86,7 @@ def read_status(settings: Settings) -> InstanceStatus:
     temp_dir = temp_dir_of(instance)
     found = processes.find(instance=instance, temp_dir=temp_dir)
     app = _app(state) if state else None
-    models = _models(state) if app else ()
+    models = _models(state) if state and app else ()
     health, problem = judge_health(state, running=len(found), app=app, answers=bool(models))
     return InstanceStatus(
         health=health,

@@ -10,8 +10,8 @@ from deploy.local.logs import keep_logs
 from deploy.local.processes import ProcessFacts
 from indexer.errors import GraftworkError
 
-# On SIGTERM the raylet waits 10 s, gcs_server and monitor.py over 30 s for nodes that are gone. Nothing of theirs outlives
-# the instance, so they get this long.
+# On SIGTERM the raylet waits 10 s, gcs_server and monitor.py over 30 s for nodes that are gone. Nothing of theirs
+# outlives the instance, so they get this long.
 _RAY_SERVERS = ("gcs/gcs_server", "raylet/raylet", "/monitor.py", "ray::RuntimeEnvAgent", "ray::DashboardAgent")
 RAY_PATIENCE_S = 2.0
 

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import sys
-import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -90,41 +88,31 @@ def test_a_file_name_that_is_not_utf8(tmp_path: Path) -> None:
     assert "caf%E9.md" in found.files[0].uri
 
 
-UNREADABLE = """
-import sys
-from pathlib import Path
-from indexer.discovery import discover
-from indexer.errors import InputError
-root = Path(sys.argv[1])
-found = discover([root])
-print([file.source_id for file in found.files], found.unreadable)
-try:
-    discover([root / "closed"])
-except InputError as error:
-    print(error)
-"""
+def test_an_unreadable_folder_or_file_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Permissions do not stop root, as whom tests often run, so the system calls are made to fail."""
+    scan, open_file = os.scandir, Path.open
 
+    def refuse(path: Path) -> None:
+        if path.name in ("deep", "b.md"):
+            raise PermissionError(13, "Permission denied", str(path))
 
-def test_an_unreadable_folder_or_file_is_reported() -> None:
-    root = Path(tempfile.mkdtemp(prefix="graftwork-"))  # pytest's own folders are closed to other users
-    try:
-        (root / "closed").mkdir()
-        (root / "closed" / "a.md").write_text("# A")
-        (root / "open.md").write_text("# B")
-        (root / "shut.md").write_text("# C")
-        (root / "closed").chmod(0)
-        (root / "shut.md").chmod(0)
-        root.chmod(0o755)
-        as_nobody = {"user": "nobody"} if os.geteuid() == 0 else {}
-        done = subprocess.run(
-            [sys.executable, "-c", UNREADABLE, str(root)],
-            capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2], **as_nobody,
-        )  # fmt: skip
-        if "Permission denied" in done.stderr and "discover" not in done.stderr:
-            pytest.skip("another user cannot run this Python")
-        assert done.returncode == 0, done.stderr
-        assert f"['{root.name}/open.md'] ('{root.name}/shut.md', '{root.name}/closed')" in done.stdout
-        assert f"Folder {root}/closed cannot be read: Permission denied." in done.stdout
-    finally:
-        (root / "closed").chmod(0o755)
-        shutil.rmtree(root)
+    def guarded_scan(path: Path) -> Iterator[os.DirEntry[str]]:
+        refuse(path)
+        return scan(path)
+
+    def guarded_open(path: Path, mode: str) -> IO[bytes]:
+        refuse(path)
+        return open_file(path, mode)
+
+    (folder / "c.md").write_text("# C")
+    monkeypatch.setattr(os, "scandir", guarded_scan)
+    monkeypatch.setattr(Path, "open", guarded_open)
+    found = discover([folder])
+    assert [file.source_id for file in found.files] == ["docs/c.md"]
+    assert set(found.unreadable) == {"docs/deep", "docs/b.md"}
+    assert {failure.reason for failure in found.failures} == {
+        "the folder cannot be read: Permission denied",
+        "the file cannot be read: Permission denied",
+    }
+    with pytest.raises(InputError, match="deep cannot be read: Permission denied"):
+        discover([folder / "deep"])

@@ -8,6 +8,7 @@ import pytest
 
 from indexer.connection import wait_until_listening
 from indexer.errors import ConflictError, InputError, NotFoundError, UnavailableError
+from indexer.passages import Passage
 from indexer.store import MilvusStore
 from tests.indexer.conftest import free_port, start_milvus
 from tests.indexer.making import chunk, unit_vectors
@@ -109,6 +110,28 @@ def test_bm25_finds_words_of_headings_and_text(store: MilvusStore) -> None:
     found = store.search_text(physical, ["zebra", "no such words here"], tenant="t", k=3)
     assert [passage.ordinal for passage in found[0]] == [4]
     assert found[1] == ()
+
+
+def test_a_weight_near_either_end_orders_like_that_arm_alone(store: MilvusStore) -> None:
+    physical = make(store, "weights")
+    words = ["alpha", "beta", "gamma", "delta"]
+    texts = [" ".join(words[: 1 + n % 4] * (1 + n % 3)) + f" w{n}" for n in range(24)]
+    chunks = [chunk(text, ordinal=n, search_text=text) for n, text in enumerate(texts)]
+    vectors = unit_vectors(24)
+    store.upsert(physical, chunks, vectors, tenant="t")
+
+    def order(found: list[tuple[Passage, ...]]) -> list[int]:
+        return [passage.ordinal for passage in found[0]]
+
+    def hybrid(weight: float) -> list[int]:
+        return order(store.search_hybrid(physical, ["gamma delta"], vectors[5:6], tenant="t", k=5, dense_weight=weight))
+
+    dense = order(store.search_dense(physical, vectors[5:6], tenant="t", k=5))
+    assert hybrid(0.9999) == dense
+    best_words = store.search_text(physical, ["gamma delta"], tenant="t", k=24)[0]
+    scores = {passage.ordinal: passage.score for passage in best_words}
+    mixed = [scores[ordinal] for ordinal in hybrid(0.0001)]
+    assert mixed == pytest.approx([passage.score for passage in best_words[:5]])
 
 
 def test_pickle_leaves_the_connection_out(store: MilvusStore) -> None:

@@ -4,11 +4,11 @@ from functools import cache
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from indexer.errors import InputError
-from tests.models import embedded_tokenizer_files
+from tests.models import embedded_tokenizer as smollm2
 from train.chat_template import add_generation_markers, check_same_text, training_template
 
 TURNS = st.lists(
@@ -19,18 +19,11 @@ TURNS = st.lists(
 
 
 @cache
-def smollm2() -> Any:
-    from transformers import AutoTokenizer
-
-    folder, gguf_file = embedded_tokenizer_files()
-    return AutoTokenizer.from_pretrained(folder, gguf_file=gguf_file)
-
-
-@cache
 def marked() -> str:
     return training_template(smollm2(), base_name="smollm2")
 
 
+@settings(deadline=None)
 @given(turns=TURNS, open_turn=st.booleans())
 def test_the_training_template_renders_the_same_text(turns: list[dict[str, str]], open_turn: bool) -> None:
     own, ours = (
@@ -101,7 +94,7 @@ def test_what_cannot_be_marked_is_refused() -> None:
     with pytest.raises(InputError, match="no chat template"):
         training_template(_Other(None), base_name="raw")
     plain = _Other("{% for message in messages %}{{ message['content'] }}{% endfor %}")
-    with pytest.raises(InputError, match="has no|without|markers"):
+    with pytest.raises(InputError, match="renders other text"):
         check_same_text(plain, "{{ 1 }}", [[{"role": "user", "content": "q"}]])
     with pytest.raises(InputError, match="generation"):
         training_template(plain, given="{{ messages[0]['content'] }}", base_name="plain")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from indexer.errors import InputError
-from tests.train.test_chat_template import marked, smollm2
+from tests.models import embedded_tokenizer as smollm2
+from train.chat_template import training_template
 from train.dataset import ChatExample, ChatMessage
 from train.tokens import TokenRows, encode_examples
 from train.types import TokenStatistics
@@ -15,7 +16,13 @@ def _example(question: str, answer: str, line: int = 1) -> ChatExample:
 
 
 def _encode(examples: list[ChatExample], max_length: int) -> tuple[TokenRows, TokenStatistics]:
-    return encode_examples(examples, tokenizer=smollm2(), template=marked(), max_length=max_length, source="rows.jsonl")
+    return encode_examples(
+        examples,
+        tokenizer=smollm2(),
+        template=training_template(smollm2(), base_name="smollm2"),
+        max_length=max_length,
+        source="rows.jsonl",
+    )
 
 
 def test_rows_are_what_the_base_models_own_template_gives() -> None:

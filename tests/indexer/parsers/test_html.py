@@ -21,7 +21,8 @@ PAGE = """<!DOCTYPE html><html><head><title> Water  rights </title><style>p {col
 <h2>Wells</h2><ul><li>deep<ul><li>dug</li></ul></li><li><p>shallow</p></li></ul><ol><li>first</li><li>second</li></ol>
 <pre>  pump --on
     now</pre><table><thead><tr><th>Well</th><th>m</th></tr></thead><tr><td>A<p>old</p></td><td>12</td></tr></table>
-<aside>Advert</aside><p hidden>unseen</p><p aria-hidden="true">unseen</p></main><footer>Imprint</footer></body></html>"""
+<aside>Advert</aside>
+<p hidden>unseen</p><p aria-hidden="true">unseen</p></main><footer>Imprint</footer></body></html>"""
 
 
 def test_main_content_in_order_without_page_furniture() -> None:

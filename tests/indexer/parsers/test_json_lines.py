@@ -47,8 +47,8 @@ def test_a_line_over_the_limit_fails_and_the_next_is_read() -> None:
 
 def test_fields() -> None:
     parsed = parse(
-        b'{"id": "a", "title": " Bees ", "url": "https://x.y/b", "content": "One.\\n\\nTwo.", "year": 2031, "deep": {"a": 1},'
-        b' "by": "Ada"}'
+        b'{"id": "a", "title": " Bees ", "url": "https://x.y/b", "content": "One.\\n\\nTwo.", "year": 2031,'
+        b' "deep": {"a": 1}, "by": "Ada"}'
     )
     assert parsed.title == "Bees"
     assert parsed.url == "https://x.y/b"

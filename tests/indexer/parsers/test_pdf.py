@@ -54,13 +54,15 @@ def test_damaged_files_are_refused(content: bytes) -> None:
         parse(content)
 
 
-def test_truncated_file_is_refused_or_read_but_never_crashes() -> None:
+def test_a_truncated_file_is_refused_or_read_but_never_crashes() -> None:
     whole = make_pdf("Some text on a page.", "More text.")
+    refused = 0
     for end in range(0, len(whole), 97):
         try:
             parse(whole[:end])
-        except ParseError as error:
-            assert str(error)
+        except ParseError:
+            refused += 1
+    assert refused > 3
 
 
 def test_a_password_is_asked_for() -> None:

@@ -50,7 +50,8 @@ def test_verbatim_paragraphs_in_a_row_are_one_block_and_keep_codes() -> None:
 
 def test_lists_with_bullets_numbers_and_labels() -> None:
     pod = (
-        "=head1 F\n\n=over 4\n\n=item *\n\nbullet\n\n=item * direct\n\n=back\n\n=over\n\n=item 1.\n\nnumber\n\n=back\n\n"
+        "=head1 F\n\n=over 4\n\n=item *\n\nbullet\n\n=item * direct\n\n=back\n\n"
+        "=over\n\n=item 1.\n\nnumber\n\n=back\n\n"
         "=over 8\n\n=item sort LIST\n\nSorts.\n\n    sort @x\n\n=over\n\n=item *\n\ninner\n\n=back\n\nStill sort.\n\n"
         "=item splice\n\nSplices.\n\n=back\n\nAfter.\n"
     )

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from indexer.command import main, settings_from
+from indexer.errors import InputError
+from tests.indexer.conftest import free_port
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_flags_come_before_the_environment() -> None:
+    environment = {
+        "GRAFTWORK_INDEXER__MILVUS_URI": "http://env:1", "GRAFTWORK_INDEXER__CHUNK_TOKENS": "100", "OTHER": "x"
+    }  # fmt: skip
+    settings = settings_from(environment, milvus_uri=None, embedder=None)
+    assert (settings.milvus_uri, settings.chunk_tokens) == ("http://env:1", 100)
+    assert settings_from(environment, milvus_uri="http://flag:2", embedder="m").milvus_uri == "http://flag:2"
+
+
+@pytest.mark.parametrize(("name", "value"), [("CHUNK_TOKENS", "many"), ("NO_SUCH_KEY", "1"), ("EMBED_ACTORS", "0")])
+def test_a_bad_setting_is_named(name: str, value: str) -> None:
+    with pytest.raises(InputError, match=f"indexer.{name.lower()}"):
+        settings_from({f"GRAFTWORK_INDEXER__{name}": value}, milvus_uri=None, embedder=None)
+
+
+def test_errors_are_one_line_and_an_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path / "missing"), "--collection", "c"]) == 6
+    assert main([str(tmp_path), "--collection", "c"]) == 2
+    (tmp_path / "a.md").write_text("# A")
+    assert main([str(tmp_path), "--collection", "c", "--milvus-uri", f"http://127.0.0.1:{free_port()}"]) == 4
+    assert main([str(tmp_path), "--collection", "c", "--milvus-uri", "local.db"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4
+    assert all(line.startswith("error: ") for line in lines)
+
+
+@pytest.mark.slow
+def test_the_job_prints_progress_and_a_json_summary_and_tells_of_failures(tmp_path: Path, milvus_uri: str) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "good.md").write_text("# Good\n\nWords.")
+    (docs / "bad.pdf").write_bytes(b"%PDF-1.7 cut off")
+    environment = {
+        **os.environ, "PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0",
+        "GRAFTWORK_INDEXER__MILVUS_URI": milvus_uri, "HF_HUB_OFFLINE": "1",
+    }  # fmt: skip
+    environment.pop("RAY_ADDRESS", None)
+    done = subprocess.run(
+        [sys.executable, "-m", "indexer", str(docs), "--collection", "job"],
+        capture_output=True, text=True, check=False, env=environment, cwd=tmp_path, timeout=170,
+    )  # fmt: skip
+    assert done.returncode == 3, done.stderr
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert summary["documents"] == {"seen": 2, "new": 1, "changed": 0, "unchanged": 0, "deleted": 0, "failed": 1}
+    assert (summary["collection"], summary["generation"]) == ("job", 1)
+    assert "index: " in done.stderr
+    assert "failed (parse): file://" in done.stderr
+    assert "error: 1 of 2 documents failed" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import ray
+
+from indexer.board import Counts
+from indexer.datasink import MilvusDatasink
+from indexer.embedder import Embedder
+from indexer.errors import InputError, NotFoundError, UnavailableError
+from indexer.pipeline import run_index
+from indexer.report import IndexProgress, IndexReport
+from indexer.search import Searcher
+from indexer.settings import IndexerSettings
+from indexer.store import MilvusStore
+from tests.indexer.conftest import free_port
+from tests.indexer.parsers.test_pdf import make_pdf
+
+POD = "=head1 NAME\n\npump - run the pump\n\n=head1 OPTIONS\n\n=over\n\n=item --dry\n\nOnly C<print> what would run.\n\n=back\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "docs"
+    (root / "deep").mkdir(parents=True)
+    (root / "soil.md").write_text("# Soil\n\n## Lime\n\nLime raises the pH of acid soil. Use three kilograms.\n")
+    (root / "bees.html").write_text("<title>Bees</title><nav>Menu</nav><main><p>Bees pollinate apple trees.</p></main>")
+    (root / "deep" / "wheat.txt").write_text("Wheat\n\nIrrigate wheat twice a week in summer.\n")
+    (root / "sheep.jsonl").write_text(
+        '{"id": "shear", "title": "Shearing", "text": "Sheep are shorn before lambing."}\n'
+        '{"id": "feed", "text": "Ewes get hay in winter.", "url": "https://farm.example/feed"}\n'
+    )
+    (root / "pump.pdf").write_bytes(make_pdf("The pump P-117 needs oil every forty hours.", "Order oil from Brandt."))
+    (root / "pump.pod").write_text(POD)
+    return root
+
+
+def run(folder: Path, collection: str, settings: IndexerSettings, **options: object) -> IndexReport:
+    options = {"tenant": "default", **options}
+    return run_index([folder], collection=collection, settings=settings, **options)  # type: ignore[arg-type]
+
+
+def rows(settings: IndexerSettings, collection: str, tenant: str = "default") -> dict[str, str]:
+    store = MilvusStore(settings.milvus_uri)
+    found = {row.chunk_id: row.document_id for row in store.scan(store.describe(collection).physical, tenant=tenant)}
+    store.close()
+    return found
+
+
+def test_bad_input_is_named_before_any_work(tmp_path: Path, settings: IndexerSettings) -> None:
+    with pytest.raises(NotFoundError, match="missing"):
+        run(tmp_path / "missing", "c", settings)
+    with pytest.raises(InputError, match="holds no files"):
+        run(tmp_path, "c", settings)
+    with pytest.raises(InputError, match="Collection name"):
+        run(tmp_path, "bad-name", settings)
+    with pytest.raises(InputError, match="Tenant"):
+        run(tmp_path, "c", settings, tenant="")
+
+
+def test_ray_is_needed(folder: Path, settings: IndexerSettings) -> None:
+    if ray.is_initialized():
+        pytest.skip("Ray is up in this session already")
+    with pytest.raises(UnavailableError, match="Ray is not initialised"):
+        run(folder, "c", settings)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("local_ray")
+class TestOnRay:
+    def test_all_formats_end_to_end_and_a_second_run_does_nothing(
+        self, folder: Path, settings: IndexerSettings, embedder: Embedder
+    ) -> None:
+        (folder / "broken.pdf").write_bytes(b"%PDF-1.7 cut off")
+        (folder / ".hidden.md").write_text("# hidden")
+        seen: list[IndexProgress] = []
+        report = run(folder, "farm", settings, progress=seen.append)
+        assert report.documents == replace(report.documents, seen=8, new=7, failed=1, changed=0, unchanged=0, deleted=0)
+        assert report.chunks.written == report.chunks.embedded >= 8
+        assert report.skipped == {"hidden": 1}
+        assert [(failure.uri.rsplit("/", 1)[1], failure.stage) for failure in report.failures] == [
+            ("broken.pdf", "parse")
+        ]
+        assert "damaged" in report.failures[0].reason
+        assert json.loads(json.dumps(report.to_json()))["documents"]["new"] == 7
+        assert [moment.stage for moment in seen][:2] == ["discover", "compare"]
+        assert (seen[-1].stage, seen[-1].documents, seen[-1].failed) == ("done", 7, 1)
+        assert seen[-1].chunks_written == report.chunks.written
+
+        searcher = Searcher(store=MilvusStore(settings.milvus_uri), embedder=embedder)
+        questions = {
+            "What raises soil pH?": ("docs/soil.md", ("Soil", "Lime"), None),
+            "How often does P-117 need oil?": ("docs/pump.pdf", (), 1),
+            "Where is oil ordered?": ("docs/pump.pdf", (), 2),
+            "hay for ewes": ("docs/sheep.jsonl#feed", (), None),
+            "show what would run without running": ("docs/pump.pod", ("OPTIONS", "--dry"), None),
+        }
+        results = searcher.search(list(questions), collection="farm", tenant="default", k=2, dense_weight=0.8)
+        for result, (document_id, headings, page) in zip(results, questions.values(), strict=True):
+            best = result.passages[0]
+            assert (best.document_id, best.heading_path) == (document_id, headings)
+            assert best.page is None if page is None else best.page in (1, 2)
+
+        before = rows(settings, "farm")
+        again = run(folder, "farm", settings)
+        assert again.documents.unchanged == 7
+        assert (again.documents.new, again.documents.changed, again.documents.failed) == (0, 0, 1)
+        assert (again.chunks.written, again.chunks.embedded, again.chunks.deleted) == (0, 0, 0)
+        assert rows(settings, "farm") == before
+
+    def test_changed_documents_are_replaced_and_vanished_ones_reported(
+        self, folder: Path, settings: IndexerSettings
+    ) -> None:
+        run(folder, "living", settings)
+        first = rows(settings, "living")
+        (folder / "soil.md").write_text("# Soil\n\nNew words altogether.\n")
+        (folder / "bees.html").unlink()
+        lines = (folder / "sheep.jsonl").read_text().splitlines()
+        (folder / "sheep.jsonl").write_text(lines[0] + '\n{"id": "feed", "text": "Ewes get oats."}\n')
+        report = run(folder, "living", settings)
+        assert (report.documents.changed, report.documents.unchanged, report.documents.deleted) == (2, 4, 0)
+        assert report.vanished == ("docs/bees.html",)
+        assert report.chunks.written == 2
+        second = rows(settings, "living")
+        replaced = [chunk_id for chunk_id, document_id in first.items() if chunk_id not in second]
+        assert {first[chunk_id] for chunk_id in replaced} == {"docs/soil.md", "docs/sheep.jsonl#feed"}
+        assert report.chunks.deleted == len(replaced)
+        assert "docs/bees.html" in second.values()
+
+        report = run(folder, "living", settings, sync=True)
+        assert (report.documents.deleted, report.documents.unchanged) == (1, 6)
+        assert "docs/bees.html" not in rows(settings, "living").values()
+
+    def test_an_interrupted_run_is_taken_up(self, folder: Path, settings: IndexerSettings) -> None:
+        run(folder, "whole", settings)
+        wanted = rows(settings, "whole")
+        store = MilvusStore(settings.milvus_uri)
+        store.delete_chunks("whole__g1", sorted(wanted)[::2])
+        report = run(folder, "whole", settings)
+        assert report.documents.changed + report.documents.unchanged == 7
+        assert report.documents.changed >= 2
+        assert rows(settings, "whole") == wanted
+
+    def test_tenants_and_other_settings(self, folder: Path, settings: IndexerSettings) -> None:
+        run(folder, "shared", settings, tenant="red")
+        run(folder / "soil.md", "shared", settings, tenant="blue")
+        red, blue = rows(settings, "shared", "red"), rows(settings, "shared", "blue")
+        assert set(blue.values()) == {"docs/soil.md"}
+        assert not red.keys() & blue.keys()
+        finer = settings.model_copy(update={"chunk_tokens": 16, "chunk_overlap_tokens": 4})
+        report = run(folder, "shared", finer, tenant="red")
+        assert report.documents.changed == 7
+        assert rows(settings, "shared", "blue") == blue
+
+    def test_a_write_with_another_embedder_is_refused(
+        self, folder: Path, settings: IndexerSettings, store: MilvusStore
+    ) -> None:
+        made = store.ensure_generation("owned_by_other", embedder="other@1234", dimension=8)
+        store.point_alias("owned_by_other", made.physical)
+        with pytest.raises(InputError, match=r"other@1234.*all-minilm-l6-v2@"):
+            run(folder, "owned_by_other", settings)
+
+    def test_only_bad_documents_leave_an_empty_collection(
+        self, tmp_path: Path, settings: IndexerSettings, embedder: Embedder
+    ) -> None:
+        (tmp_path / "a.pdf").write_bytes(b"%PDF-1.7 cut off")
+        report = run(tmp_path, "only_bad", settings)
+        assert (report.documents.seen, report.documents.failed, report.chunks.written) == (1, 1, 0)
+        searcher = Searcher(store=MilvusStore(settings.milvus_uri), embedder=embedder)
+        assert searcher.search(["x"], collection="only_bad", tenant="default", k=3)[0].passages == ()
+
+    def test_milvus_that_is_not_there_is_named_quickly(self, folder: Path) -> None:
+        uri = f"http://127.0.0.1:{free_port()}"
+        began = time.monotonic()
+        with pytest.raises(UnavailableError, match=uri):
+            run(folder, "c", IndexerSettings(milvus_uri=uri))
+        assert time.monotonic() - began < 10
+
+    def test_a_write_that_fails_on_a_worker_keeps_its_reason(
+        self, folder: Path, settings: IndexerSettings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(MilvusDatasink, "__init__", _broken_init)
+        with pytest.raises(UnavailableError, match=r"cannot be reached.*run the same command again"):
+            run(folder, "broken_write", settings)
+
+    def test_reading_is_not_fused_into_the_embedding_actors(self, settings: IndexerSettings) -> None:
+        from indexer.pipeline import _embed_cpus, _read_cpus
+
+        for actors in (1, 2, 3, 4):
+            assert _read_cpus() != _embed_cpus(settings.model_copy(update={"embed_actors": actors}))
+
+
+_real_init = MilvusDatasink.__init__
+
+
+def _broken_init(self: MilvusDatasink, **arguments: object) -> None:
+    arguments["store"] = MilvusStore(f"http://127.0.0.1:{free_port()}")
+    _real_init(self, **arguments)  # type: ignore[arg-type]
+
+
+def test_counts_add_up() -> None:
+    assert Counts(documents=1, write_busy=0.5).plus(Counts(documents=2, chunks=3)) == Counts(
+        documents=3, chunks=3, write_busy=0.5
+    )

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from indexer.errors import InputError
+from serve.app import MILVUS_TOKEN_VARIABLE, engine_arguments, parse_args
+from serve.settings import ServeSettings
+
+ARGS = {"base_model": "b", "models_dir": "/m", "registry": "/r", "indexer": {}}
+
+
+def test_on_cpu_every_resident_adapter_has_a_slot_and_one_stays_empty() -> None:
+    found = engine_arguments(ServeSettings(max_adapters=3), accelerator="cpu")
+    assert (found["max_loras"], found["max_cpu_loras"]) == (4, 4)
+    found = engine_arguments(ServeSettings(max_adapters=3, max_resident_adapters=9), accelerator="cpu")
+    assert (found["max_loras"], found["max_cpu_loras"]) == (10, 10)
+
+
+def test_on_gpu_slots_are_what_was_asked_for_and_the_host_keeps_one_more_than_residency() -> None:
+    settings = ServeSettings(max_adapters=3, max_resident_adapters=9, engine={"tensor_parallel_size": 2})
+    found = engine_arguments(settings, accelerator="gpu")
+    assert (found["max_loras"], found["max_cpu_loras"], found["tensor_parallel_size"]) == (3, 10, 2)
+
+
+@pytest.mark.parametrize("key", ["model", "max_loras", "enable_lora"])
+def test_an_engine_argument_that_another_setting_owns_is_refused(key: str) -> None:
+    with pytest.raises(ValidationError, match=rf"engine\.{key} is set by"):
+        ServeSettings(engine={key: 1})
+
+
+def test_a_rank_vllm_has_no_kernel_for_is_refused() -> None:
+    with pytest.raises(ValidationError, match="max_lora_rank 12 is not one of vLLM's ranks"):
+        ServeSettings(max_lora_rank=12)
+
+
+def test_an_unknown_argument_of_the_builder_is_named() -> None:
+    with pytest.raises(InputError, match=r"Argument serve\.prot of serve\.app:build"):
+        parse_args({**ARGS, "serve": {"prot": 1}})
+
+
+def test_a_milvus_token_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(MILVUS_TOKEN_VARIABLE, "from-a-secret")
+    token = parse_args(ARGS).indexer.milvus_token
+    assert token is not None
+    assert token.get_secret_value() == "from-a-secret"
+    given = parse_args({**ARGS, "indexer": {"milvus_token": "given"}}).indexer.milvus_token
+    assert given is not None
+    assert given.get_secret_value() == "given"

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from indexer.errors import InputError
+from train.prepare import prepare_run, training_dtype
+from train.settings import TrainSettings
+from train.types import TrainRequest
+
+RowWriter = Callable[..., Path]
+
+
+@pytest.fixture
+def settings(tiny_base_folder: Path, tmp_path: Path) -> TrainSettings:
+    return TrainSettings(
+        base_model=str(tiny_base_folder), models_dir=tmp_path / "models", storage_path=tmp_path / "runs", max_length=256
+    )
+
+
+@pytest.fixture
+def request_for(write_rows: RowWriter) -> TrainRequest:
+    return TrainRequest(dataset=write_rows([("How deep?", "Two."), ("How wide?", "Four.")] * 10), name="agro")
+
+
+def test_a_run_is_laid_out_without_ray(request_for: TrainRequest, settings: TrainSettings) -> None:
+    prepared = prepare_run(request_for, settings=settings)
+    assert prepared.dataset.rows == prepared.statistics.rows == 20
+    assert prepared.plan.order.steps == 5
+    assert prepared.plan.deadline is None
+    assert prepared.plan.base_fingerprint == prepared.base.fingerprint
+    assert not settings.storage_path.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"rank": 65}, "rank 65 is above the highest rank served, 64"),
+        ({"target_modules": ["query"]}, "targets query"),
+        ({"workers": 0}, "0 workers"),
+        ({"chat_template": Path("/nowhere.jinja")}, "nowhere.jinja cannot be read"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(
+    request_for: TrainRequest, settings: TrainSettings, changes: dict[str, object], says: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        prepare_run(request_for, settings=settings.model_copy(update=changes))
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [({"name": "No Good"}, "cannot name an adapter"), ({"time_budget_s": 0.0}, "time budget"), ({"workers": 0}, "0 w")],
+)
+def test_requests_that_cannot_work_are_refused(
+    request_for: TrainRequest, settings: TrainSettings, changes: dict[str, object], says: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        prepare_run(dataclasses.replace(request_for, **changes), settings=settings)  # type: ignore[arg-type]
+    assert says in str(caught.value)
+
+
+def test_an_evaluation_row_without_an_answer_in_reach_is_refused(
+    request_for: TrainRequest, settings: TrainSettings, write_rows: RowWriter
+) -> None:
+    held_out = write_rows([("word " * 400, "Two.")], name="held-out.jsonl")
+    with pytest.raises(InputError, match=r"held-out\.jsonl leave nothing to learn"):
+        prepare_run(dataclasses.replace(request_for, eval_dataset=held_out), settings=settings)
+
+
+@pytest.mark.parametrize(
+    ("flags", "use_gpu", "dtype", "expected"),
+    [
+        ("fpu avx512_bf16 sse", False, "auto", "bfloat16"),
+        ("fpu avx512f sse", False, "auto", "float32"),
+        ("", True, "auto", "bfloat16"),
+        ("fpu amx_bf16", False, "float32", "float32"),
+    ],
+)
+def test_the_number_type_follows_the_hardware(
+    tmp_path: Path, flags: str, use_gpu: bool, dtype: str, expected: str
+) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags : {flags}\n")
+    settings = TrainSettings(use_gpu=use_gpu, dtype=dtype)  # type: ignore[arg-type]
+    assert training_dtype(settings, cpuinfo=tmp_path / "cpuinfo") == expected

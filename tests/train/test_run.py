@@ -1,0 +1,233 @@
+"""The whole road of training on two real Ray Train workers, with a model of two layers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from safetensors.numpy import load_file
+
+from indexer.errors import ConflictError, InputError, UnavailableError
+from train.registry import AdapterRegistry
+from train.run import TrainProgress, TrainRequest, TrainResult, run_training
+from train.settings import TrainSettings
+
+ROWS = 24
+EPOCHS = 3
+STEPS = EPOCHS * ROWS // 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Workshop:
+    """What the runs of this module share."""
+
+    folder: Path
+    dataset: Path
+    held_out: Path
+    settings: TrainSettings
+    registry: AdapterRegistry
+
+    def train(
+        self,
+        *,
+        run_name: str,
+        progress: Callable[[TrainProgress], None] | None = None,
+        time_budget_s: float | None = None,
+        eval_dataset: Path | None = None,
+        **changes: object,
+    ) -> TrainResult:
+        request = TrainRequest(
+            dataset=self.dataset, name="agro", run_name=run_name, time_budget_s=time_budget_s, eval_dataset=eval_dataset
+        )
+        settings = self.settings.model_copy(update=changes)
+        return run_training(request, settings=settings, registry=self.registry, progress=progress)
+
+    def tensors(self, result: TrainResult) -> dict[str, np.ndarray]:
+        folder = self.registry.path(result.manifest.name, result.manifest.version)
+        return load_file(folder / "adapter_model.safetensors")
+
+
+def _write_rows(path: Path, numbers: range) -> Path:
+    with path.open("w") as file:
+        for number in numbers:
+            question = f"How deep is span {number}?"
+            if number % 2:
+                notes = " ".join(f"Span {other} is {other % 7} fathoms deep." for other in range(number, number + 12))
+                question = f"{notes}\n\n{question}"
+            answer = f"Span {number} is {number % 7} fathoms deep [1]."
+            turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+            file.write(json.dumps({"messages": turns}) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def workshop(tiny_base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+    """Two workers on a local Ray, and one dataset."""
+    import ray
+
+    folder = tmp_path_factory.mktemp("workshop")
+    settings = TrainSettings(
+        base_model=str(tiny_base_folder),
+        models_dir=folder / "models",
+        registry=folder / "registry",
+        storage_path=folder / "runs",
+        rank=4,
+        alpha=8,
+        learning_rate=5e-3,
+        epochs=EPOCHS,
+        save_steps=2,
+    )
+    made = Workshop(
+        folder=folder,
+        dataset=_write_rows(folder / "rows.jsonl", range(ROWS)),
+        held_out=_write_rows(folder / "held-out.jsonl", range(100, 105)),
+        settings=settings,
+        registry=AdapterRegistry(settings.registry),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("RAY_AUTH_MODE", "disabled"), ("RAY_USAGE_STATS_ENABLED", "0"), ("HF_HUB_OFFLINE", "1")):
+            patch.setenv(name, value)
+        # Ray's sockets lie below this folder, and a socket's path may have 107 characters.
+        ray_folder = tempfile.mkdtemp(prefix="gw-", dir="/tmp")
+        owner = not ray.is_initialized()
+        if owner:
+            ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=ray_folder)
+        yield made
+        if owner:
+            ray.shutdown()
+        shutil.rmtree(ray_folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(workshop: Workshop) -> tuple[TrainResult, list[TrainProgress]]:
+    """One run that nothing happens to."""
+    heard: list[TrainProgress] = []
+    result = workshop.train(run_name="undisturbed", progress=heard.append, eval_dataset=workshop.held_out)
+    return result, heard
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(150)
+def test_a_run_learns_and_publishes(workshop: Workshop, undisturbed: tuple[TrainResult, list[TrainProgress]]) -> None:
+    result, heard = undisturbed
+    assert (result.steps, result.planned_steps, result.stopped_early) == (STEPS, STEPS, False)
+    assert result.first_loss is not None
+    assert result.final_loss is not None
+    assert result.final_loss < result.first_loss - 0.5
+    assert result.eval_loss is not None
+    assert result.eval_loss < result.first_loss
+
+    manifest = workshop.registry.resolve("agro@1")
+    assert manifest == result.manifest
+    workshop.registry.verify("agro", 1)
+    assert manifest.scores == {"eval_loss": result.eval_loss}
+    assert (manifest.rank, manifest.base_model, manifest.dataset and manifest.dataset.rows) == (4, "tiny", ROWS)
+    assert manifest.training is not None
+    assert (manifest.training.steps, manifest.training.workers, manifest.training.epochs) == (STEPS, 2, EPOCHS)
+    config = json.loads((workshop.registry.path("agro", 1) / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "tiny"
+    assert str(workshop.folder) not in json.dumps(config)
+
+    assert [progress.step for progress in heard] == list(range(1, STEPS + 1))
+    assert {progress.total_steps for progress in heard} == {STEPS}
+    assert heard[-1].tokens_per_s > 0
+    assert result.tokens == EPOCHS * result.statistics.tokens
+    assert json.loads(json.dumps(result.to_json()))["adapter"] == "agro@1"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(150)
+def test_the_same_seed_gives_the_same_adapter_whatever_the_workers(
+    workshop: Workshop, undisturbed: tuple[TrainResult, list[TrainProgress]]
+) -> None:
+    expected = workshop.tensors(undisturbed[0])
+    again = workshop.tensors(workshop.train(run_name="again"))
+    assert expected.keys() == again.keys()
+    for name, values in expected.items():
+        assert np.array_equal(again[name], values), name
+    alone = workshop.tensors(workshop.train(run_name="alone", workers=1, gradient_accumulation=8))
+    for name, values in expected.items():
+        assert np.allclose(alone[name], values, atol=2e-3), name
+    other = workshop.tensors(workshop.train(run_name="other", workers=1, seed=8, max_steps=1))
+    assert any(not np.array_equal(other[name], values) for name, values in expected.items())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_a_killed_worker_costs_nothing_but_time(
+    workshop: Workshop, undisturbed: tuple[TrainResult, list[TrainProgress]]
+) -> None:
+    killed: list[int] = []
+
+    def kill_once(progress: TrainProgress) -> None:
+        if progress.step >= 4 and not killed:
+            family = psutil.Process().children(recursive=True)
+            worker = next(child for child in family if "RayTrainWorker" in " ".join(child.cmdline()))
+            killed.append(worker.pid)
+            os.kill(worker.pid, signal.SIGKILL)
+
+    result = workshop.train(run_name="killed", progress=kill_once)
+    assert killed
+    assert not psutil.pid_exists(killed[0])
+    assert (result.steps, result.stopped_early) == (STEPS, False)
+    assert result.first_loss == undisturbed[0].first_loss
+    found = workshop.tensors(result)
+    for name, values in workshop.tensors(undisturbed[0]).items():
+        assert np.array_equal(found[name], values), name
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(150)
+def test_the_time_budget_ends_a_run_which_still_publishes(workshop: Workshop) -> None:
+    budget = 40.0
+    result = workshop.train(run_name="hurried", time_budget_s=budget, epochs=5000, save_steps=10**6)
+    assert result.stopped_early
+    assert 0 < result.steps < result.planned_steps
+    assert result.seconds < budget + 5
+    assert result.manifest.training is not None
+    assert result.manifest.training.stopped_early
+    workshop.registry.verify("agro", result.manifest.version)
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_the_same_settings_only(
+    workshop: Workshop, undisturbed: tuple[TrainResult, list[TrainProgress]]
+) -> None:
+    assert undisturbed
+    with pytest.raises(ConflictError, match="exists with another rank"):
+        workshop.train(run_name="undisturbed", rank=8)
+
+
+@pytest.mark.slow
+def test_a_cluster_that_is_too_small_is_refused(workshop: Workshop) -> None:
+    with pytest.raises(UnavailableError, match="64 workers need 64 CPUs"):
+        workshop.train(run_name="huge", workers=64)
+
+
+@pytest.mark.slow
+def test_the_module_entry_names_bad_rows_and_starts_nothing(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text("{}\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "train", str(tmp_path / "rows.jsonl"), "--name", "a", "--set", f"registry={tmp_path}/r"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert done.returncode == InputError.exit_code
+    last = json.loads(done.stdout.splitlines()[-1])
+    assert last["exit_code"] == InputError.exit_code
+    assert "line 1: no messages" in last["error"]
+    assert not (tmp_path / "r").exists()
+    assert done.stderr == ""
