@@ -107,8 +107,8 @@ def engine_arguments(settings: ServeSettings, *, accelerator: Literal["cpu", "gp
     """What vLLM is started with: the user's arguments and those that other settings own.
 
     `max_cpu_loras` is one above what residency keeps, because the engine evicts on its own, silently, when it is full.
-    On CPU every resident adapter has a slot and one slot more stays empty: vLLM 0.29's CPU kernels take the last slot for
-    rows without an adapter, so that the base would answer with whatever lies there (vllm-project/vllm pull 48421).
+    On CPU every resident adapter has a slot and one slot more stays empty: vLLM 0.29's CPU kernels take the last slot
+    for rows without an adapter, so that the base would answer as whatever lies there (vllm-project/vllm pull 48421).
     """
     resident = settings.resident_adapters
     return {

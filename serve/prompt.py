@@ -36,9 +36,15 @@ class Assembly:
 
 
 def render_passage(number: int, passage: Passage) -> str:
-    """One numbered passage, as the model reads it: `[1] Title > Heading` and the text below."""
-    place = " > ".join(dict.fromkeys(part for part in (passage.title, *passage.heading_path) if part))
-    return f"[{number}] {place}\n{passage.text.strip()}"
+    """One numbered passage, as the model reads it: `[1] Title > Heading` and the text below.
+
+    Headings that open the chunk's own text are left out of it: they stand in the first line already.
+    """
+    places = list(dict.fromkeys(part for part in (passage.title, *passage.heading_path) if part))
+    paragraphs = passage.text.strip().split("\n\n")
+    while len(paragraphs) > 1 and paragraphs[0].strip() in places:
+        del paragraphs[0]
+    return f"[{number}] {' > '.join(places)}\n" + "\n\n".join(paragraphs)
 
 
 def render_system(prompt: str | None, client_system: str | None, passages: Sequence[str]) -> str | None:

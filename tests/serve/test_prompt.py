@@ -90,6 +90,12 @@ def test_a_heading_that_repeats_the_title_is_named_once() -> None:
     assert render_passage(3, passage("x", title="Care", heading=("Care", "Tar"))) == "[3] Care > Tar\nx"
 
 
+def test_headings_that_open_the_text_are_not_repeated() -> None:
+    chunk = passage("Ropes\n\nCare\n\nTar them.\n\nCare", title="Ropes", heading=("Ropes", "Care"))
+    assert render_passage(1, chunk) == "[1] Ropes > Care\nTar them.\n\nCare"
+    assert render_passage(1, passage("Care")) == "[1] Ropes > Care\nCare"
+
+
 def test_the_question_is_the_last_user_message_in_text_or_parts() -> None:
     parts = [{"type": "text", "text": "How"}, {"type": "image_url", "image_url": {}}, {"type": "text", "text": "long?"}]
     assert question_of([{"role": "user", "content": "first"}, {"role": "user", "content": parts}]) == "How\nlong?"
