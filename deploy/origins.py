@@ -19,6 +19,7 @@ ENV_PREFIX = "GRAFTWORK_"
 ENV_DELIMITER = "__"
 # Variables of the same prefix that are no settings: the settings file itself, and the mark on an instance's processes.
 OTHER_VARIABLES = frozenset({"GRAFTWORK_CONFIG", "GRAFTWORK_INSTANCE"})
+TEST_PREFIX = "GRAFTWORK_TEST_"
 # Free dictionaries: values from the environment are read as JSON where they are JSON; some keep their keys' case.
 JSON_VALUED = "serve.engine"
 CASE_KEPT = "serve.engine_environment"
@@ -132,7 +133,11 @@ def read_environment(model: type[BaseSettings]) -> RawSettings:
         InputError: A variable with our prefix names no section, or a section's variable is no valid JSON.
     """
     raw = RawSettings()
-    names = sorted(name for name in os.environ if name.upper().startswith(ENV_PREFIX) and name not in OTHER_VARIABLES)
+    names = sorted(
+        name
+        for name in os.environ
+        if name.upper().startswith(ENV_PREFIX) and name not in OTHER_VARIABLES and not name.startswith(TEST_PREFIX)
+    )
     for name in names:
         section = name[len(ENV_PREFIX) :].split(ENV_DELIMITER)[0].lower()
         if section not in model.model_fields:

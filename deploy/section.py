@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 # Ray refuses an object store below this size (ray_constants.OBJECT_STORE_MINIMUM_MEMORY_BYTES is 75 MiB).
 SMALLEST_OBJECT_STORE_MIB = 80
+# Ports that only an instance with HAProxy opens.
+HAPROXY_PORTS = frozenset({"serve_fallback", "haproxy_metrics", "haproxy_stats"})
 
 
 def _default_logical_cpus() -> int:
@@ -24,6 +26,9 @@ class PortSettings(BaseModel):
     ray_client: int = Field(0, ge=0, le=65535, description="Port of Ray Client; Ray opens it whether used or not.")
     dashboard: int = Field(8265, ge=0, le=65535, description="Port of Ray's dashboard and REST API.")
     dashboard_agent: int = Field(0, ge=0, le=65535, description="HTTP port of Ray's per-node agent.")
+    serve_fallback: int = Field(
+        0, ge=0, le=65535, description="Port of the Python proxy that stands behind HAProxy while no replica is ready."
+    )
     haproxy_metrics: int = Field(
         0, ge=0, le=65535, description="Prometheus port of HAProxy; HAProxy opens it on all interfaces."
     )

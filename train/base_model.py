@@ -42,7 +42,7 @@ class BaseModelFiles:
     path: Path
     fingerprint: str
     chat_template_hash: str | None
-    modules: Mapping[str, tuple[int, int]] = field(default_factory=dict, repr=False)
+    modules: Mapping[str, tuple[int, int]] = field(default_factory=dict, repr=False, compare=False)
 
 
 def resolve_base(name_or_path: str, *, models_dir: Path) -> BaseModelFiles:

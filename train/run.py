@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
 import tempfile
@@ -10,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from indexer.errors import ConflictError
+from indexer.errors import ConflictError, UnavailableError
 from train.prepare import PreparedRun, prepare_run
 from train.registry.files import replace_file
 from train.registry.manifest import AdapterManifest, Provenance, TrainingRecord
@@ -42,11 +43,13 @@ def run_training(
         InputError: The request, the dataset or the base model cannot be used; found before any worker starts.
         NotFoundError: The dataset or the base model does not exist.
         ConflictError: `run_name` is a run with other data or settings.
-        UnavailableError: Ray is not initialised or the cluster too small.
+        UnavailableError: Ray is not initialised, the cluster is too small, or a folder cannot be written.
         GraftworkError: The workers failed more often than the settings allow.
     """
     from train.launch import check_cluster, launch
 
+    for what, folder in (("run storage", settings.storage_path), ("registry", registry.root)):
+        _check_writable(folder, what=what)
     prepared = prepare_run(request, settings=settings)
     if start_ray is not None:
         start_ray()
@@ -99,6 +102,12 @@ def run_training(
         stopped_early=record.stopped_early,
         statistics=prepared.statistics,
     )
+
+
+def _check_writable(folder: Path, *, what: str) -> None:
+    nearest = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise UnavailableError(f"The {what} {folder} cannot be written, because of {nearest}; choose another folder.")
 
 
 def _claim_run(prepared: PreparedRun, *, run_name: str) -> None:

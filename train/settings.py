@@ -73,7 +73,9 @@ class TrainSettings(BaseModel):
     epochs: float = Field(default=2.0, gt=0, description="Passes over the dataset.")
     max_steps: int | None = Field(default=None, ge=1, description="Stop after this many steps; null: as epochs say.")
     max_length: int = Field(default=1024, ge=16, description="Tokens a row may have; what is behind them is cut off.")
-    per_device_batch_size: int = Field(default=1, ge=1, description="Rows per worker in one forward pass.")
+    per_device_batch_size: int = Field(
+        default=1, ge=1, description="Rows per worker in one forward pass; 1 pads nothing, GPUs want more."
+    )
     gradient_accumulation: int = Field(default=4, ge=1, description="Forward passes per worker and optimiser step.")
     gradient_checkpointing: bool | None = Field(
         default=None, description="Compute activations twice to save memory; null: on GPUs only."

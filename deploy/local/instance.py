@@ -40,6 +40,7 @@ from deploy.local.state import (
 from deploy.local.teardown import stop_instance
 from deploy.local.transient import sweep
 from deploy.local.versions import installed_versions
+from deploy.section import HAPROXY_PORTS
 from indexer.errors import ConflictError, GraftworkError
 from train.registry.registry import AdapterRegistry
 
@@ -160,12 +161,7 @@ def _start(
         write_state(path, state)
     haproxy_dir = temp_dir / "h"  # Serve adds 57 characters and HAProxy allows a socket path 97
     haproxy_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    environment |= serving_environment(
-        settings,
-        haproxy_dir=haproxy_dir,
-        metrics_port=state.ports.get("haproxy_metrics", 0),
-        stats_port=state.ports.get("haproxy_stats", 0),
-    )
+    environment |= serving_environment(settings, haproxy_dir=haproxy_dir, ports=state.ports)
     environment |= secret_environment(settings)
     ports = state.ports
     options = RayNodeOptions(
@@ -290,7 +286,7 @@ def _choose_ports(settings: Settings) -> dict[str, int]:
     if starts_milvus(settings):
         asked["milvus"] = milvus_port(settings)
     for name in type(settings.deploy.ports).model_fields:
-        if settings.serve.haproxy or not name.startswith("haproxy_"):
+        if settings.serve.haproxy or name not in HAPROXY_PORTS:
             asked[name] = getattr(settings.deploy.ports, name)
     open_choices = [name for name, port in asked.items() if port == 0]
     chosen = pick_free(len(open_choices), taken=asked.values())

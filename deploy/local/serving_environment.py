@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,14 +13,13 @@ if TYPE_CHECKING:
 ROUTER_BUFFER_BYTES = 1024 * 1024
 
 
-def serving_environment(settings: Settings, *, haproxy_dir: Path, metrics_port: int, stats_port: int) -> dict[str, str]:
+def serving_environment(settings: Settings, *, haproxy_dir: Path, ports: Mapping[str, int]) -> dict[str, str]:
     """What the serving graph needs in the environment of every Ray process.
 
     Args:
         settings: `serve.haproxy` decides whether the HAProxy variables are there at all.
         haproxy_dir: Folder for HAProxy's configuration and sockets; Serve's default is one per machine.
-        metrics_port: HAProxy's Prometheus port.
-        stats_port: HAProxy's statistics page.
+        ports: Chosen ports by the names in `deploy.ports`; looked at with HAProxy only.
     """
     common = {
         "RAY_SERVE_LLM_ENABLE_DIRECT_STREAMING": "1",
@@ -36,8 +36,9 @@ def serving_environment(settings: Settings, *, haproxy_dir: Path, metrics_port: 
         "RAY_SERVE_HAPROXY_INGRESS_REQUEST_ROUTER_BUFSIZE": str(ROUTER_BUFFER_BYTES),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": f"{settings.deploy.drain_s:g}",
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(settings.deploy.stream_limit_s),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(stats_port),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports["haproxy_metrics"]),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(ports["haproxy_stats"]),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports["serve_fallback"]),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(haproxy_dir / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(haproxy_dir / "admin.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(haproxy_dir),

@@ -20,7 +20,20 @@ from indexer.store import MilvusStore
 from tests.indexer.conftest import free_port
 from tests.indexer.parsers.test_pdf import make_pdf
 
-POD = "=head1 NAME\n\npump - run the pump\n\n=head1 OPTIONS\n\n=over\n\n=item --dry\n\nOnly C<print> what would run.\n\n=back\n"
+POD = """=head1 NAME
+
+pump - run the pump
+
+=head1 OPTIONS
+
+=over
+
+=item --dry
+
+Only C<print> what would run.
+
+=back
+"""
 
 
 @pytest.fixture

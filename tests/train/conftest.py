@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from safetensors.numpy import save_file
 
 from tests.models import build_tiny_llama
@@ -15,6 +16,10 @@ from train.base_model import BaseModelFiles, describe_base
 from train.registry import AdapterRegistry
 
 AdapterMaker = Callable[..., Path]
+
+# First calls load tokenizers, and a busy machine is slow: time limits belong to pytest-timeout.
+settings.register_profile("graftwork", deadline=None)
+settings.load_profile("graftwork")
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from functools import cache
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from indexer.errors import InputError
@@ -23,7 +23,6 @@ def marked() -> str:
     return training_template(smollm2(), base_name="smollm2")
 
 
-@settings(deadline=None)
 @given(turns=TURNS, open_turn=st.booleans())
 def test_the_training_template_renders_the_same_text(turns: list[dict[str, str]], open_turn: bool) -> None:
     own, ours = (

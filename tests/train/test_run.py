@@ -86,7 +86,7 @@ def workshop(tiny_base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
         alpha=8,
         learning_rate=5e-3,
         epochs=EPOCHS,
-        save_steps=2,
+        save_steps=4,
     )
     made = Workshop(
         folder=folder,
@@ -148,30 +148,26 @@ def test_a_run_learns_and_publishes(workshop: Workshop, undisturbed: tuple[Train
 
 @pytest.mark.slow
 @pytest.mark.timeout(150)
-def test_the_same_seed_gives_the_same_adapter_whatever_the_workers(
+def test_one_worker_learns_what_two_learn(
     workshop: Workshop, undisturbed: tuple[TrainResult, list[TrainProgress]]
 ) -> None:
     expected = workshop.tensors(undisturbed[0])
-    again = workshop.tensors(workshop.train(run_name="again"))
-    assert expected.keys() == again.keys()
-    for name, values in expected.items():
-        assert np.array_equal(again[name], values), name
-    alone = workshop.tensors(workshop.train(run_name="alone", workers=1, gradient_accumulation=8))
+    alone = workshop.tensors(workshop.train(run_name="alone", workers=1, gradient_accumulation=8, save_steps=STEPS))
+    assert expected.keys() == alone.keys()
     for name, values in expected.items():
         assert np.allclose(alone[name], values, atol=2e-3), name
-    other = workshop.tensors(workshop.train(run_name="other", workers=1, seed=8, max_steps=1))
-    assert any(not np.array_equal(other[name], values) for name, values in expected.items())
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(200)
-def test_a_killed_worker_costs_nothing_but_time(
+def test_a_killed_worker_costs_time_and_the_same_seed_gives_the_same_adapter(
     workshop: Workshop, undisturbed: tuple[TrainResult, list[TrainProgress]]
 ) -> None:
+    """Runs once more with the same seed, kills a worker behind the first checkpoint, and expects the same tensors."""
     killed: list[int] = []
 
     def kill_once(progress: TrainProgress) -> None:
-        if progress.step >= 4 and not killed:
+        if progress.step >= 5 and not killed:
             family = psutil.Process().children(recursive=True)
             worker = next(child for child in family if "RayTrainWorker" in " ".join(child.cmdline()))
             killed.append(worker.pid)

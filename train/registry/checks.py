@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from indexer.errors import InputError
@@ -11,6 +12,8 @@ from train.registry.manifest import AdapterManifest
 from train.tensor_headers import TensorInfo
 
 _PREFIX = "base_model.model."
+# PEFT's word for every linear layer but the output layer.
+ALL_LINEAR = "all-linear"
 _A, _B = ".lora_A.weight", ".lora_B.weight"
 _SHOWN = 4
 
@@ -42,15 +45,27 @@ def check_servable(adapter_config: AdapterConfig, *, max_rank: int, base: BaseMo
     if found:
         raise InputError(f"The adapter cannot be served: {'; '.join(found)}; train plain LoRA without these.")
     check_rank(adapter_config.r, max_rank=max_rank)
-    if base.modules and not isinstance(adapter_config.target_modules, str):
-        known = {module.rpartition(".")[2] for module in base.modules} | set(base.modules)
-        foreign = [
-            name for name in adapter_config.target_modules if name not in known and name.rpartition(".")[2] not in known
-        ]
-        if foreign:
+    if base.modules:
+        _check_targets(adapter_config.target_modules, base=base)
+
+
+def _check_targets(targets: str | tuple[str, ...], *, base: BaseModelFiles) -> None:
+    """Read the targets as PEFT does: a name stands for every module that ends in it, a text is a pattern."""
+    if targets == ALL_LINEAR:
+        return
+    if isinstance(targets, str):
+        try:
+            foreign = [] if any(re.fullmatch(targets, module) for module in base.modules) else [targets]
+        except re.error as error:
             raise InputError(
-                f"The adapter targets {_few(foreign)}, which the base model {base.name} lacks; use its own base model."
-            )
+                f"The target modules {targets!r} are no pattern: {error}; correct it or name modules."
+            ) from error
+    else:
+        foreign = [name for name in targets if not any(f".{module}".endswith(f".{name}") for module in base.modules)]
+    if foreign:
+        raise InputError(
+            f"The adapter targets {_few(foreign)}, which the base model {base.name} lacks; name its modules."
+        )
 
 
 def check_rank(rank: int, *, max_rank: int) -> None:

@@ -39,6 +39,9 @@ def test_a_plain_adapter_passes(make_adapter: AdapterMaker, small_base: BaseMode
         ("trainable_token_indices", [1], "trainable_token_indices"),
         ("peft_type", "IA3", "'IA3'"),
         ("target_modules", ["query_key_value"], "query_key_value"),
+        ("target_modules", ["proj"], "proj"),
+        ("target_modules", ".*attention.*", "attention"),
+        ("target_modules", "(", "no pattern"),
     ],
 )
 def test_what_the_engine_cannot_serve_is_refused(
@@ -48,6 +51,13 @@ def test_what_the_engine_cannot_serve_is_refused(
     with pytest.raises(InputError) as caught:
         check_servable(config, max_rank=64, base=small_base)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("targets", [["q_proj"], ["self_attn.q_proj"], "all-linear", r".*\.layers\.0\..*_proj"])
+def test_the_ways_to_name_modules_pass(
+    make_adapter: AdapterMaker, small_base: BaseModelFiles, targets: list[str] | str
+) -> None:
+    check_servable(read_adapter_config(make_adapter(target_modules=targets)), max_rank=64, base=small_base)
 
 
 def test_a_rank_above_the_limit_is_refused_with_both_numbers(
