@@ -78,7 +78,7 @@ def linear_shapes(tensors: Mapping[str, TensorInfo]) -> dict[str, tuple[int, int
     """Pick the two-dimensional weights: module path without ".weight" to (out features, in features)."""
     shapes: dict[str, tuple[int, int]] = {}
     for name, tensor in tensors.items():
-        if name.endswith(".weight") and len(tensor.shape) == 2:  # noqa: PLR2004
+        if name.endswith(".weight") and len(tensor.shape) == 2:
             shapes[name.removesuffix(".weight")] = (tensor.shape[0], tensor.shape[1])
     return shapes
 

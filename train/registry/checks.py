@@ -101,7 +101,7 @@ def check_tensors(tensors: Mapping[str, TensorInfo], *, rank: int, base: BaseMod
     for name, tensor in tensors.items():
         half = _A if name.endswith(_A) else _B
         pairs.setdefault(name.removeprefix(_PREFIX).removesuffix(half), {})[half] = tensor.shape
-    halves = [module for module, pair in pairs.items() if len(pair) != 2]  # noqa: PLR2004
+    halves = [module for module, pair in pairs.items() if len(pair) != 2]
     if halves:
         raise InputError(f"The adapter lacks one half of the LoRA pair of {_few(halves)}; export it again.")
     if base.modules:
