@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import ray
-from ray.data import ActorPoolStrategy, DataContext, Dataset
+from ray.data import ActorPoolStrategy
 
 from indexer.board import Board, Counts, Reporter
 from indexer.chunks import chunker_settings
@@ -17,24 +16,23 @@ from indexer.datasink import MilvusDatasink, WriteOutcome
 from indexer.discovery import Discovery, discover
 from indexer.embedder import Embedder
 from indexer.embedder_files import EmbedderFiles, resolve_embedder
-from indexer.errors import GraftworkError, UnavailableError
+from indexer.errors import UnavailableError
 from indexer.filters import check_tenant
+from indexer.generation import check_embedder
 from indexer.identity import pipeline_hash
 from indexer.names import check_alias
 from indexer.parsers import PARSER_VERSIONS
+from indexer.ray_data import WRITE_CPUS, embed_cpus, ray_data_context, read_cpus, source_dataset, translated_ray_errors
 from indexer.report import ChunkCounts, DocumentCounts, IndexProgress, IndexReport
-from indexer.rows import fingerprints_from_table, sources_to_rows
+from indexer.rows import fingerprints_from_table
 from indexer.search import open_store
 from indexer.settings import IndexerSettings
 from indexer.stages import EmbedChunks, Recipe, compare, prepare
 from indexer.state import Fingerprint, KnownDocument, Plan, gather, make_plan, stale_rows
-from indexer.store import MilvusStore, check_embedder
+from indexer.store import MilvusStore
 from indexer.tokens import load_tokenizer
-from indexer.types import FailedDocument, Generation, SourceFile
+from indexer.types import FailedDocument, Generation
 
-_FILES_PER_BLOCK = 16  # a block leaves a task when the task ends; small ones keep the embedder fed from the start
-_BLOCKS_PER_CPU = 4
-_WRITE_CPUS = 0.25  # writing waits for Milvus
 _DELETE_BATCH = 200  # document ids per filter expression
 
 
@@ -94,7 +92,7 @@ class _Run:
         files = resolve_embedder(self._settings.embedder)
         recipe = self._recipe(files)
         self._reporter.tell("compare")
-        with self._timed("compare"), _quiet_ray_data():
+        with self._timed("compare"), ray_data_context():
             made = self._existing(store, files)
             known = gather(store.scan(made.physical, tenant=self._tenant)) if made else {}
             plan, failures = self._compare(discovery, recipe, known)
@@ -141,10 +139,10 @@ class _Run:
         failures = list(discovery.failures)
         unreadable = list(discovery.unreadable)
         if discovery.files:
-            dataset = _dataset([(file, ()) for file in discovery.files]).map_batches(
-                compare, batch_format="pyarrow", fn_kwargs={"recipe": recipe}, num_cpus=_read_cpus()
+            dataset = source_dataset([(file, ()) for file in discovery.files]).map_batches(
+                compare, batch_format="pyarrow", fn_kwargs={"recipe": recipe}, num_cpus=read_cpus()
             )
-            with _translated_ray_errors():
+            with translated_ray_errors():
                 for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
                     for item in fingerprints_from_table(batch):
                         if isinstance(item, Fingerprint):
@@ -188,25 +186,25 @@ class _Run:
         try:
             with (
                 self._timed("index"),
-                _quiet_ray_data(),
-                _translated_ray_errors(),
+                ray_data_context(),
+                translated_ray_errors(),
                 self._reporter.following(board, total=total, failed=failed),
             ):
-                _dataset([(by_id[source_id], skip) for source_id, skip in plan.sources.items()]).map_batches(
+                source_dataset([(by_id[source_id], skip) for source_id, skip in plan.sources.items()]).map_batches(
                     prepare,
                     batch_format="pyarrow",
                     zero_copy_batch=True,
                     fn_kwargs={"recipe": recipe, "board": board},
-                    num_cpus=_read_cpus(),
+                    num_cpus=read_cpus(),
                 ).map_batches(
                     EmbedChunks,
                     batch_format="pyarrow",
                     batch_size=settings.embed_batch_size,
                     compute=ActorPoolStrategy(size=settings.embed_actors),
                     fn_constructor_kwargs=embed_arguments,
-                    num_cpus=_embed_cpus(settings),
+                    num_cpus=embed_cpus(settings),
                     num_gpus=settings.embed_gpus or None,
-                ).write_datasink(sink, ray_remote_args={"num_cpus": _WRITE_CPUS})
+                ).write_datasink(sink, ray_remote_args={"num_cpus": WRITE_CPUS})
             return board.read(), sink.outcome
         finally:
             board.close()
@@ -274,28 +272,6 @@ class _Run:
             self._seconds[stage] = time.perf_counter() - began
 
 
-def _dataset(sources: list[tuple[SourceFile, tuple[str, ...]]]) -> Dataset:
-    blocks = min(len(sources), max(int(_cluster_cpus()) * _BLOCKS_PER_CPU, -(-len(sources) // _FILES_PER_BLOCK)))
-    return ray.data.from_items(sources_to_rows(sources), override_num_blocks=blocks)
-
-
-def _read_cpus() -> float:
-    """Return the CPUs per reading task.
-
-    Never what an embedding actor reserves: Ray Data would fuse the two and parse inside the actor.
-    """
-    return min(0.75, _cluster_cpus() / 5)
-
-
-def _embed_cpus(settings: IndexerSettings) -> float:
-    """Return the CPUs per embedding actor; together at most half the cluster, so that reading is never starved."""
-    return min(settings.embed_cpus, _cluster_cpus() / (2 * settings.embed_actors))
-
-
-def _cluster_cpus() -> float:
-    return float(ray.cluster_resources().get("CPU", 1))
-
-
 def _dimension(files: EmbedderFiles, settings: IndexerSettings) -> int:
     return files.dimension or Embedder(settings.embedder, settings.embed_device).dimension
 
@@ -303,47 +279,3 @@ def _dimension(files: EmbedderFiles, settings: IndexerSettings) -> int:
 def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     for start in range(0, len(ids), _DELETE_BATCH):
         yield ids[start : start + _DELETE_BATCH]
-
-
-@contextmanager
-def _quiet_ray_data() -> Iterator[None]:
-    """Keep Ray Data's own bars and plans off the user's terminal; ours is the progress they see."""
-    context, ray_logger = DataContext.get_current(), logging.getLogger("ray.data")
-    bars, level = context.enable_progress_bars, ray_logger.level
-    context.enable_progress_bars = False
-    ray_logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        context.enable_progress_bars = bars
-        ray_logger.setLevel(level)
-
-
-@contextmanager
-def _translated_ray_errors() -> Iterator[None]:
-    """Turn what a worker raised back into our own error, and anything else of Ray's into one sentence."""
-    try:
-        yield
-    except ray.exceptions.RayError as error:
-        own = _own_cause(error)
-        if own is not None:
-            raise type(own)(f"{own} What was written is kept; run the same command again to continue.") from error
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        raise GraftworkError(
-            f"Ray stopped the run ({lines[-1].strip() if lines else type(error).__name__}); "
-            "what was written is kept, run the same command again to continue."
-        ) from error
-
-
-def _own_cause(error: BaseException) -> GraftworkError | None:
-    seen: list[BaseException] = []
-    pending: list[BaseException | None] = [error]
-    while pending:
-        current = pending.pop()
-        if current is None or any(current is other for other in seen):
-            continue
-        if isinstance(current, GraftworkError) and not isinstance(current, ray.exceptions.RayError):
-            return current
-        seen.append(current)
-        pending += [getattr(current, "cause", None), current.__cause__, current.__context__]
-    return None

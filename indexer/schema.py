@@ -69,6 +69,11 @@ def collection_schema(*, dimension: int, embedder: str) -> CollectionSchema:
     return schema
 
 
+def collection_properties(*, dimension: int, embedder: str) -> dict[str, str]:
+    """Return the properties that name the embedder; milvus-lite keeps these and drops the description."""
+    return {EMBEDDER_PROPERTY: embedder, DIMENSION_PROPERTY: str(dimension)}
+
+
 def collection_indexes() -> IndexParams:
     """Return HNSW over the dense vectors and an inverted index, without algorithm parameters, over the sparse ones."""
     indexes = MilvusClient.prepare_index_params()

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from indexer.embedder import Embedder
 from indexer.errors import InputError
 from indexer.filters import check_tenant
+from indexer.generation import check_embedder
 from indexer.passages import Passage, SearchResult
 from indexer.settings import IndexerSettings
-from indexer.store import MilvusStore, check_embedder
+from indexer.store import MilvusStore
 from indexer.types import Generation
 
 MAX_K = 1000  # far above any use, far below Milvus's 16,384

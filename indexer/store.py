@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,17 +12,16 @@ from pymilvus import AnnSearchRequest, MilvusClient, WeightedRanker
 from pymilvus.exceptions import MilvusException
 
 from indexer.connection import connect, translated
-from indexer.embedder_files import same_weights
 from indexer.errors import ConflictError, InputError, NotFoundError
 from indexer.filters import chunks_are, tenant_and_documents, tenant_is
+from indexer.generation import check_embedder, read_generation
 from indexer.names import check_alias, physical_name, split_physical
 from indexer.passages import Passage
 from indexer.schema import (
-    DIMENSION_PROPERTY,
-    EMBEDDER_PROPERTY,
     PARTITIONS,
     PASSAGE_FIELDS,
     collection_indexes,
+    collection_properties,
     collection_schema,
     passage_from_row,
     row_from_chunk,
@@ -336,7 +334,7 @@ class MilvusStore:
                 schema=collection_schema(dimension=dimension, embedder=embedder),
                 index_params=collection_indexes(),
                 num_partitions=PARTITIONS,
-                properties={EMBEDDER_PROPERTY: embedder, DIMENSION_PROPERTY: str(dimension)},
+                properties=collection_properties(dimension=dimension, embedder=embedder),
                 timeout=max(self._timeout_s, 60.0),
             )
         except MilvusException as error:
@@ -349,20 +347,12 @@ class MilvusStore:
             return known[1]
         with translated(self.uri, f"describe {physical}"):
             details = self.client().describe_collection(physical, timeout=self._timeout_s)
-        parts = split_physical(physical)
-        embedder = _recorded_embedder(details)
-        if parts is None or embedder is None:
+        made = read_generation(details, alias=alias, physical=physical)
+        if made is None:
             raise ConflictError(
                 f"Collection {physical!r} at {self.uri} does not record its embedder, so Graftwork did not make it; "
                 "choose another collection name."
             )
-        made = Generation(
-            alias=alias,
-            physical=physical,
-            number=parts[1],
-            embedder=embedder,
-            dimension=_dense_dimension(details),
-        )
         self._generations[physical] = (time.monotonic(), made)
         return made
 
@@ -371,37 +361,6 @@ class MilvusStore:
             f"Collection {collection!r} does not exist at {self.uri}; "
             f"index documents into it first (graftwork index PATH --collection {collection})."
         )
-
-
-def check_embedder(made: Generation, *, embedder: str) -> None:
-    """Refuse to mix vectors of two models.
-
-    Raises:
-        InputError: The collection was made by another model; the sentence names both.
-    """
-    if not same_weights(made.embedder, embedder):
-        raise InputError(
-            f"Collection {made.alias!r} was made by embedder {made.embedder}, not by {embedder}; "
-            f"set indexer.embedder to the first, or index into a new collection."
-        )
-
-
-def _recorded_embedder(details: Mapping[str, object]) -> str | None:
-    properties = details.get("properties")
-    if isinstance(properties, Mapping) and (value := properties.get(EMBEDDER_PROPERTY)):
-        return str(value)
-    try:
-        description = json.loads(str(details.get("description") or "{}"))
-    except ValueError:
-        return None
-    value = description.get("embedder") if isinstance(description, dict) else None
-    return None if value is None else str(value)
-
-
-def _dense_dimension(details: Mapping[str, object]) -> int:
-    fields = details["fields"]
-    assert isinstance(fields, list)
-    return next(int(field["params"]["dim"]) for field in fields if field["name"] == "dense")
 
 
 def _passages(hits: Sequence[Mapping[str, object]], *, bm25: bool = False) -> tuple[Passage, ...]:

@@ -127,11 +127,10 @@ def _dry_run(loaded: LoadedSettings, *, json_output: bool) -> None:
     from dataclasses import asdict
 
     from deploy.local.preflight import examine
-    from deploy.local.runtime import running_instance
+    from deploy.local.runtime import is_up
 
     with quiet_stdout(json_output):
-        state = running_instance(loaded.settings)
-        plan = examine(loaded.settings, own_instance_up=state is not None).plan
+        plan = examine(loaded.settings, own_instance_up=is_up(loaded.settings)).plan
     if json_output:
         print_json(asdict(plan))
     else:

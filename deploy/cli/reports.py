@@ -43,10 +43,10 @@ def doctor(context: typer.Context, json_output: JsonOption = False) -> None:
 
     from deploy.local.checks import judge, refuse_failed
     from deploy.local.preflight import examine
-    from deploy.local.runtime import running_instance
+    from deploy.local.runtime import is_up
 
     with quiet_stdout(json_output), notes().status("looking at this machine"):
-        given = examine(loaded.settings, own_instance_up=running_instance(loaded.settings) is not None)
+        given = examine(loaded.settings, own_instance_up=is_up(loaded.settings))
         verdicts = judge(given)
     if json_output:
         checks = [{key: value for key, value in asdict(verdict).items() if key != "error"} for verdict in verdicts]

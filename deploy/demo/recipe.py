@@ -39,7 +39,7 @@ CONCURRENCY: Final = 4
 
 # Of the answerable training questions, the share whose context lacks the golden passages and whose answer is the
 # refusal. RAFT (arXiv 2403.10131) keeps the golden passage in most rows; its best shares lie between 40 and 100%.
-ABSENT_SHARE: Final = 0.2
+ABSENT_SHARE: Final = 0.15
 # Passages fetched per training question, among which a golden one is looked for that the served k would miss.
 WIDE_K: Final = 40
 SEED: Final = 7
@@ -126,6 +126,7 @@ def demo_settings(user: Settings, *, ports: DemoPorts) -> Settings:
                 max_length=1024,
                 per_device_batch_size=1,
                 gradient_accumulation=2,
+                dtype="bfloat16",
                 seed=SEED,
             ),
             "serve": ServeSettings(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from deploy.local.facts import MachineFacts
 from deploy.local.plan import LaunchPlan
 from deploy.local.versions import ENGINE_PIN, PINS, UNWANTED, public_part
-from indexer.errors import ConflictError, GraftworkError, UnavailableError
+from indexer.errors import ConflictError, GraftworkError, InputError, UnavailableError
 
 if TYPE_CHECKING:
     from deploy.settings import Settings
@@ -163,6 +163,20 @@ def check_model(given: CheckInput) -> Verdict:
     return Verdict("base model", "ok", f"{model.name} at {model.path}, {model.weight_bytes // _MIB} MiB of weights.")
 
 
+def check_specialists(given: CheckInput) -> Verdict:
+    """Every specialist of the registry could answer; their collections are seen only by the first token."""
+    unserved = given.facts.unserved
+    if unserved:
+        names = ", ".join(sorted(unserved))
+        return Verdict(
+            "specialists",
+            "failed",
+            f"{' '.join(unserved.values())} Apply {names} again, or take them out with `graftwork specialists remove`.",
+            InputError,
+        )
+    return Verdict("specialists", "ok", "Those of the registry have what they name.")
+
+
 def check_authentication(given: CheckInput) -> Verdict:
     """How Ray's token authentication is set around us; ours is our own in any case."""
     facts = given.facts
@@ -191,6 +205,7 @@ CHECKS: tuple[Callable[[CheckInput], Verdict], ...] = (
     check_versions,
     check_torchvision,
     check_model,
+    check_specialists,
     check_haproxy,
     check_disk,
     check_shared_memory,

@@ -17,7 +17,9 @@ from deploy.contradictions import fixed_ports
 from deploy.local.ports import holder, is_free
 from deploy.local.versions import ENGINES, installed_versions
 from indexer.errors import GraftworkError
-from train.base_model import resolve_base
+from serve.registry_view import read_catalog
+from train.base_model import BaseModelFiles, resolve_base
+from train.registry.registry import AdapterRegistry
 
 if TYPE_CHECKING:
     from deploy.settings import Settings
@@ -50,6 +52,7 @@ class MachineFacts:
         taken_ports: Fixed ports that are not free: setting -> (port, who has it).
         own_instance_up: The ports are taken by the instance of this very home.
         model: The base model.
+        unserved: Specialists of the registry that could not answer, by name, with the reason.
         ray_variables: RAY_... variables of the caller that concern address or authentication.
         user_token: ~/.ray/auth_token exists.
         haproxy: Path of the HAProxy binary, or None.
@@ -65,6 +68,7 @@ class MachineFacts:
     taken_ports: Mapping[str, tuple[int, str]]
     own_instance_up: bool
     model: ModelFacts
+    unserved: Mapping[str, str]
     ray_variables: Mapping[str, str]
     user_token: bool
     haproxy: Path | None
@@ -73,6 +77,7 @@ class MachineFacts:
 def gather(settings: Settings, *, own_instance_up: bool) -> MachineFacts:
     """Looks at this machine; the embedded base model is unpacked if that has not happened yet."""
     home = _existing(settings.home)
+    model, base = _model(settings)
     shared = Path("/dev/shm")
     return MachineFacts(
         python=sys.version_info[:2],
@@ -84,7 +89,8 @@ def gather(settings: Settings, *, own_instance_up: bool) -> MachineFacts:
         home_writable=os.access(home, os.W_OK | os.X_OK),
         taken_ports={} if own_instance_up else _taken(settings),
         own_instance_up=own_instance_up,
-        model=model_facts(settings),
+        model=model,
+        unserved=_unserved(settings, base) if base else {},
         ray_variables={
             name: value
             for name, value in os.environ.items()
@@ -95,15 +101,32 @@ def gather(settings: Settings, *, own_instance_up: bool) -> MachineFacts:
     )
 
 
-def model_facts(settings: Settings) -> ModelFacts:
-    """The base model's files."""
+def _model(settings: Settings) -> tuple[ModelFacts, BaseModelFiles | None]:
     name = settings.train.base_model
     try:
         base = resolve_base(name, models_dir=settings.train.models_dir)
     except GraftworkError as error:
-        return ModelFacts(name, None, 0, str(error))
+        return ModelFacts(name, None, 0, str(error)), None
     weights = sum(file.stat().st_size for file in base.path.glob("*.safetensors"))
-    return ModelFacts(name, base.path, weights, None)
+    return ModelFacts(name, base.path, weights, None), base
+
+
+def _unserved(settings: Settings, base: BaseModelFiles) -> dict[str, str]:
+    registry = AdapterRegistry(settings.train.registry)
+    try:
+        catalog = read_catalog(
+            registry, base_name=settings.serve.base_name, base=base, max_lora_rank=settings.serve.max_lora_rank
+        )
+        names = registry.read_specialists().keys()
+    except GraftworkError as error:
+        return {"registry": str(error)}
+    problems = {name: catalog.problems[name] for name in names if name in catalog.problems}
+    for name, specialist in catalog.specialists.items():
+        missing = [ref for ref in specialist.adapter_refs if ref not in catalog.adapters]
+        if missing and specialist.fallback == "error":
+            reason = catalog.problems.get(missing[0], f"There is no adapter {missing[0]} in {registry.root}.")
+            problems[name] = f"Specialist '{name}': {reason}"
+    return problems
 
 
 def _taken(settings: Settings) -> dict[str, tuple[int, str]]:

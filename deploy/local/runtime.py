@@ -11,7 +11,7 @@ from deploy.contradictions import starts_milvus
 from deploy.local.processes import is_alive
 from deploy.local.state import STATE_FILE, InstanceState, read_state
 from deploy.local.transient import connect, transient_instance
-from indexer.errors import ConflictError
+from indexer.errors import ConflictError, GraftworkError, UnavailableError
 from indexer.settings import IndexerSettings
 
 if TYPE_CHECKING:
@@ -57,19 +57,36 @@ def runtime(settings: Settings, *, need_ray: bool = True, need_milvus: bool = Tr
 
 
 def running_instance(settings: Settings) -> InstanceState | None:
-    """The state of the instance of this home if its servers live; None for none or for leftovers.
+    """The state of the instance of this home if its servers live, None if none of them does.
 
     Raises:
         ConflictError: It is starting or stopping just now.
+        UnavailableError: Some of its servers have died.
     """
     state = read_state(settings.run_dir / STATE_FILE)
-    if state is None or not state.processes or not all(is_alive(process.key) for process in state.processes):
+    if state is None:
         return None
+    dead = [process.role for process in state.processes if not is_alive(process.key)]
+    if len(dead) == len(state.processes):
+        return None
+    if dead:
+        raise UnavailableError(
+            f"The instance of {settings.home} is damaged, dead: {', '.join(dead)}; `graftwork up` starts it anew, "
+            "`graftwork down` clears up."
+        )
     if state.phase != "up":
         raise ConflictError(
             f"The instance of {settings.home} is {state.phase} just now; wait for it, or run `graftwork down`."
         )
     return state
+
+
+def is_up(settings: Settings) -> bool:
+    """Whether an instance of this home is up with all its servers."""
+    try:
+        return running_instance(settings) is not None
+    except GraftworkError:
+        return False
 
 
 def _running(settings: Settings, state: InstanceState, *, need_ray: bool) -> Iterator[Runtime]:

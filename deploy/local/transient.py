@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deploy.local.interrupts import ending_signals_raise, uninterrupted
 from deploy.local.milvus_server import HOST, start_milvus
 from deploy.local.ports import pick_free
 from deploy.local.processes import MARK, is_alive, start_ticks
@@ -59,26 +60,28 @@ def transient_instance(settings: Settings, *, need_ray: bool, need_milvus: bool)
     )
     write_state(path, state)
     environment = ray_environment(instance=instance, token_path=token_path, temp_dir=temp_dir)
-    before = dict(os.environ)
-    try:
-        if need_milvus:
-            [port] = pick_free(1)
-            log = settings.run_dir / "milvus.log"
-            server = start_milvus(port=port, data_dir=settings.milvus_data, log=log, environment=environment)
-            state = replace(state, ports={"milvus": port}, urls={"milvus": f"http://{HOST}:{port}"})
-            state = state.with_process(server)
-            write_state(path, state)
-        if need_ray:
-            _start_ray(settings, environment=environment, temp_dir=temp_dir)
-        yield state
-    finally:
-        if need_ray:
-            _stop_ray()
-        stop_instance(instance=instance, temp_dir=temp_dir, grace_s=_GRACE_S)
-        remove_state(path)
-        os.environ.pop(MARK, None)
-        if MARK in before:
-            os.environ[MARK] = before[MARK]
+    marked_before = os.environ.get(MARK)
+    with ending_signals_raise():
+        try:
+            if need_milvus:
+                [port] = pick_free(1)
+                log = settings.run_dir / "milvus.log"
+                server = start_milvus(port=port, data_dir=settings.milvus_data, log=log, environment=environment)
+                state = replace(state, ports={"milvus": port}, urls={"milvus": f"http://{HOST}:{port}"})
+                state = state.with_process(server)
+                write_state(path, state)
+            if need_ray:
+                _start_ray(settings, environment=environment, temp_dir=temp_dir)
+            yield state
+        finally:
+            with uninterrupted():
+                if need_ray:
+                    _stop_ray()
+                stop_instance(instance=instance, temp_dir=temp_dir, grace_s=_GRACE_S)
+                remove_state(path)
+            os.environ.pop(MARK, None)
+            if marked_before is not None:
+                os.environ[MARK] = marked_before
 
 
 def sweep(settings: Settings) -> int:

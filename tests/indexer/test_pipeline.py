@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 import ray
 
+from indexer import pipeline
 from indexer.board import Counts
 from indexer.datasink import MilvusDatasink
 from indexer.embedder import Embedder
+from indexer.embedder_files import resolve_embedder
 from indexer.errors import InputError, NotFoundError, UnavailableError
 from indexer.pipeline import run_index
+from indexer.ray_data import embed_cpus, read_cpus
 from indexer.report import IndexProgress, IndexReport
 from indexer.search import Searcher
 from indexer.settings import IndexerSettings
@@ -85,7 +88,7 @@ def test_ray_is_needed(folder: Path, settings: IndexerSettings) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
 class TestOnRay:
-    def test_all_formats_end_to_end_and_a_second_run_does_nothing(
+    def test_all_formats_end_to_end_then_nothing_then_changes_then_sync(
         self, folder: Path, settings: IndexerSettings, embedder: Embedder
     ) -> None:
         (folder / "broken.pdf").write_bytes(b"%PDF-1.7 cut off")
@@ -125,48 +128,47 @@ class TestOnRay:
         assert (again.chunks.written, again.chunks.embedded, again.chunks.deleted) == (0, 0, 0)
         assert rows(settings, "farm") == before
 
-    def test_changed_documents_are_replaced_and_vanished_ones_reported(
-        self, folder: Path, settings: IndexerSettings
-    ) -> None:
-        run(folder, "living", settings)
-        first = rows(settings, "living")
         (folder / "soil.md").write_text("# Soil\n\nNew words altogether.\n")
         (folder / "bees.html").unlink()
         lines = (folder / "sheep.jsonl").read_text().splitlines()
         (folder / "sheep.jsonl").write_text(lines[0] + '\n{"id": "feed", "text": "Ewes get oats."}\n')
-        report = run(folder, "living", settings)
-        assert (report.documents.changed, report.documents.unchanged, report.documents.deleted) == (2, 4, 0)
-        assert report.vanished == ("docs/bees.html",)
-        assert report.chunks.written == 2
-        second = rows(settings, "living")
-        replaced = [chunk_id for chunk_id, document_id in first.items() if chunk_id not in second]
-        assert {first[chunk_id] for chunk_id in replaced} == {"docs/soil.md", "docs/sheep.jsonl#feed"}
-        assert report.chunks.deleted == len(replaced)
-        assert "docs/bees.html" in second.values()
+        changed = run(folder, "farm", settings)
+        assert (changed.documents.changed, changed.documents.unchanged, changed.documents.deleted) == (2, 4, 0)
+        assert changed.vanished == ("docs/bees.html",)
+        assert changed.chunks.written == 2
+        after = rows(settings, "farm")
+        replaced = [document_id for chunk_id, document_id in before.items() if chunk_id not in after]
+        assert set(replaced) == {"docs/soil.md", "docs/sheep.jsonl#feed"}
+        assert changed.chunks.deleted == len(replaced)
+        assert "docs/bees.html" in after.values()
 
-        report = run(folder, "living", settings, sync=True)
-        assert (report.documents.deleted, report.documents.unchanged) == (1, 6)
-        assert "docs/bees.html" not in rows(settings, "living").values()
+        synced = run(folder, "farm", settings, sync=True)
+        assert (synced.documents.deleted, synced.documents.unchanged) == (1, 6)
+        assert "docs/bees.html" not in rows(settings, "farm").values()
 
-    def test_an_interrupted_run_is_taken_up(self, folder: Path, settings: IndexerSettings) -> None:
-        run(folder, "whole", settings)
+    def test_an_interrupted_run_is_taken_up(self, tmp_path: Path, settings: IndexerSettings) -> None:
+        text = "\n\n".join(f"## Part {number}\n\nSome words about it." for number in range(6))
+        (tmp_path / "long.md").write_text(text)
+        (tmp_path / "short.md").write_text("Other words.")
+        run(tmp_path, "whole", settings)
         wanted = rows(settings, "whole")
-        store = MilvusStore(settings.milvus_uri)
-        store.delete_chunks("whole__g1", sorted(wanted)[::2])
-        report = run(folder, "whole", settings)
-        assert report.documents.changed + report.documents.unchanged == 7
-        assert report.documents.changed >= 2
+        lost = [chunk_id for chunk_id, document_id in wanted.items() if document_id.endswith("long.md")][:3]
+        MilvusStore(settings.milvus_uri).delete_chunks("whole__g1", lost)
+        report = run(tmp_path, "whole", settings)
+        assert (report.documents.changed, report.documents.unchanged, report.chunks.deleted) == (1, 1, 0)
         assert rows(settings, "whole") == wanted
 
-    def test_tenants_and_other_settings(self, folder: Path, settings: IndexerSettings) -> None:
-        run(folder, "shared", settings, tenant="red")
-        run(folder / "soil.md", "shared", settings, tenant="blue")
+    def test_tenants_are_apart_and_other_settings_cut_anew(self, tmp_path: Path, settings: IndexerSettings) -> None:
+        (tmp_path / "a.md").write_text("# Words\n\n" + "One sentence of seven words stands here. " * 6)
+        run(tmp_path, "shared", settings, tenant="red")
+        run(tmp_path / "a.md", "shared", settings, tenant="blue")
         red, blue = rows(settings, "shared", "red"), rows(settings, "shared", "blue")
-        assert set(blue.values()) == {"docs/soil.md"}
+        assert set(red.values()) == set(blue.values())
         assert not red.keys() & blue.keys()
         finer = settings.model_copy(update={"chunk_tokens": 16, "chunk_overlap_tokens": 4})
-        report = run(folder, "shared", finer, tenant="red")
-        assert report.documents.changed == 7
+        report = run(tmp_path, "shared", finer, tenant="red")
+        assert (report.documents.changed, report.chunks.deleted) == (1, 1)
+        assert len(rows(settings, "shared", "red")) > 1
         assert rows(settings, "shared", "blue") == blue
 
     def test_a_write_with_another_embedder_is_refused(
@@ -197,14 +199,22 @@ class TestOnRay:
         self, folder: Path, settings: IndexerSettings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(MilvusDatasink, "__init__", _broken_init)
-        with pytest.raises(UnavailableError, match=r"cannot be reached.*run the same command again"):
+        with pytest.raises(UnavailableError, match=r"cannot be reached.*run the same command again") as caught:
             run(folder, "broken_write", settings)
+        assert "\n" not in str(caught.value)
+
+    def test_other_weights_on_a_worker_stop_the_run_with_both_names(
+        self, folder: Path, settings: IndexerSettings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        files = replace(resolve_embedder(settings.embedder), identity="all-minilm-l6-v2@1234")
+        monkeypatch.setattr(pipeline, "resolve_embedder", lambda name: files)
+        with pytest.raises(InputError, match=r"all-minilm-l6-v2@\w{16}, the run needs all-minilm-l6-v2@1234") as caught:
+            run(folder, "other_weights", settings)
+        assert "\n" not in str(caught.value)
 
     def test_reading_is_not_fused_into_the_embedding_actors(self, settings: IndexerSettings) -> None:
-        from indexer.pipeline import _embed_cpus, _read_cpus
-
         for actors in (1, 2, 3, 4):
-            assert _read_cpus() != _embed_cpus(settings.model_copy(update={"embed_actors": actors}))
+            assert read_cpus() != embed_cpus(settings.model_copy(update={"embed_actors": actors}))
 
 
 _real_init = MilvusDatasink.__init__

@@ -161,10 +161,10 @@ def test_a_golden_passage_over_the_token_budget_makes_an_absent_row():
 
 
 def test_half_of_the_rows_have_context_and_a_share_of_it_lacks_the_golden_passages():
-    questions = [question(number) for number in range(50)]
+    questions = [question(number) for number in range(100)]
     _, rows = rows_of(questions, FOUND)
     counts = Counter(row.kind for row in rows)
-    assert counts == {"closed": 50, "golden": 40, "absent": 10}
+    assert counts == {"closed": 100, "golden": 85, "absent": 15}
 
 
 def test_the_seed_decides_rows_and_order():
