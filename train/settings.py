@@ -65,7 +65,11 @@ class TrainSettings(BaseModel):
         default=64, ge=1, description="Highest rank the server will load; training above it is refused."
     )
 
-    learning_rate: float = Field(default=2e-4, gt=0, description="Peak learning rate of AdamW.")
+    learning_rate: float = Field(
+        default=5e-4,
+        gt=0,
+        description="Peak learning rate of AdamW; models of many billions want 1e-4 to 2e-4, short runs of small ones 1e-3.",
+    )
     warmup_ratio: float = Field(default=0.05, ge=0, lt=1, description="Share of all steps in which the rate rises.")
     lr_scheduler: Literal["constant_with_warmup", "linear", "cosine"] = Field(
         default="linear", description="How the rate falls after the warm-up."

@@ -1,0 +1,46 @@
+"""Every command that a document shows exists, with the options it is shown with."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from deploy.cli.main import app
+from deploy.docs.blocks import all_commands
+
+ROOT = Path(__file__).parents[3]
+DOCUMENTS = sorted(
+    path for path in ROOT.rglob("*.md") if not {".venv", "corpus", ".git", "build"} & set(path.relative_to(ROOT).parts)
+)
+SHOWN = [
+    (path.relative_to(ROOT).as_posix(), command) for path in DOCUMENTS for command in all_commands(path.read_text())
+]
+
+
+def test_the_readme_shows_the_two_commands_and_what_they_print() -> None:
+    commands = [command for name, command in SHOWN if name == "README.md"]
+    assert {"make demo", "make test"} <= set(commands)
+
+
+@pytest.mark.parametrize(("document", "command"), SHOWN, ids=lambda value: str(value)[:60])
+def test_a_shown_command_exists_with_its_options(document: str, command: str) -> None:
+    words = shlex.split(command, comments=True)
+    if words[0] == "make":
+        targets = re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        assert words[1] in targets, document
+        return
+    root = typer.main.get_command(app)
+    arguments = words[1:]
+    while arguments and arguments[0] in {"--config", "--home"}:
+        arguments = arguments[2:]
+    command_ = root
+    while hasattr(command_, "commands"):
+        assert arguments, f"{document}: {command} names no verb"
+        assert arguments[0] in command_.commands, f"{document}: there is no {' '.join(words)}"
+        command_ = command_.commands[arguments[0]]
+        arguments = arguments[1:]
+    command_.make_context(words[-1], arguments)
