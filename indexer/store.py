@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,10 +30,12 @@ from indexer.schema import (
 from indexer.types import Chunk, CollectionInfo, Generation, StoredRow
 
 _NOT_FOUND = 100  # Milvus's error code for an unknown collection or alias
+_NOT_LOADED = 101  # and for one that is not loaded
 _ITERATOR_BATCH = 2000  # rows per page of a scan; Milvus allows 16,384
 _MIN_CANDIDATES = 32  # per arm of a hybrid search, so that a passage low in one arm can still win
 _DESCRIBED_FOR_S = 10.0  # a generation's embedder never changes; the limit covers one dropped and made anew
 _MIN_EF = 64  # HNSW search width; raised to twice the candidates
+_Found = TypeVar("_Found")
 
 
 class MilvusStore:
@@ -214,28 +217,33 @@ class MilvusStore:
     def count(self, physical: str, *, tenant: str | None = None) -> int:
         """Return the number of rows, of one tenant or of all, at Strong consistency."""
         expression = tenant_is(tenant) if tenant is not None else ""
-        with translated(self.uri, f"count {physical}"):
-            result = self.client().query(
+        result = self._read(
+            physical,
+            lambda client: client.query(
                 physical,
                 filter=expression,
                 output_fields=["count(*)"],
                 consistency_level="Strong",
                 timeout=self._timeout_s,
-            )
+            ),
+        )
         return int(result[0]["count(*)"])
 
     def scan(self, physical: str, *, tenant: str, document_ids: Sequence[str] | None = None) -> Iterator[StoredRow]:
         """Yield the state of a tenant's rows, all of them or those of some documents, page by page."""
         expression = tenant_is(tenant) if document_ids is None else tenant_and_documents(tenant, document_ids)
-        with translated(self.uri, f"scan {physical}"):
-            pages = self.client().query_iterator(
+        pages = self._read(
+            physical,
+            lambda client: client.query_iterator(
                 physical,
                 filter=expression,
                 output_fields=["chunk_id", "document_id", "document_hash", "chunk_count"],
                 batch_size=_ITERATOR_BATCH,
                 consistency_level="Strong",
                 timeout=self._timeout_s,
-            )
+            ),
+        )
+        with translated(self.uri, f"scan {physical}"):
             try:
                 while page := pages.next():
                     for row in page:
@@ -262,8 +270,9 @@ class MilvusStore:
         self, physical: str, vectors: NDArray[np.float32], *, tenant: str, k: int
     ) -> list[tuple[Passage, ...]]:
         """Search by cosine similarity; scores lie in -1 to 1."""
-        with translated(self.uri, f"search {physical}"):
-            found = self.client().search(
+        found = self._read(
+            physical,
+            lambda client: client.search(
                 physical,
                 data=list(vectors),
                 anns_field="dense",
@@ -272,13 +281,15 @@ class MilvusStore:
                 output_fields=PASSAGE_FIELDS,
                 search_params={"metric_type": "COSINE", "params": {"ef": max(_MIN_EF, 2 * k)}},
                 timeout=self._timeout_s,
-            )
+            ),
+        )
         return [_passages(hits) for hits in found]
 
     def search_text(self, physical: str, queries: Sequence[str], *, tenant: str, k: int) -> list[tuple[Passage, ...]]:
         """Search by BM25 over title, headings and text; scores have no fixed range."""
-        with translated(self.uri, f"search {physical}"):
-            found = self.client().search(
+        found = self._read(
+            physical,
+            lambda client: client.search(
                 physical,
                 data=list(queries),
                 anns_field="sparse",
@@ -287,7 +298,8 @@ class MilvusStore:
                 output_fields=PASSAGE_FIELDS,
                 search_params={"metric_type": "BM25"},
                 timeout=self._timeout_s,
-            )
+            ),
+        )
         return [_passages(hits, bm25=True) for hits in found]
 
     def search_hybrid(
@@ -316,16 +328,29 @@ class MilvusStore:
             limit=candidates,
             expr=tenant_is(tenant),
         )
-        with translated(self.uri, f"hybrid search {physical}"):
-            found = self.client().hybrid_search(
+        found = self._read(
+            physical,
+            lambda client: client.hybrid_search(
                 physical,
                 [dense, sparse],
                 WeightedRanker(dense_weight, 1.0 - dense_weight, norm_score=True),
                 limit=k,
                 output_fields=PASSAGE_FIELDS,
                 timeout=self._timeout_s,
-            )
+            ),
+        )
         return [_passages(hits) for hits in found]
+
+    def _read(self, physical: str, ask: Callable[[MilvusClient], _Found]) -> _Found:
+        """Ask a collection; one that the server has not loaded, as after its restart, is loaded first."""
+        with translated(self.uri, f"read {physical}"):
+            try:
+                return ask(self.client())
+            except MilvusException as error:
+                if error.code != _NOT_LOADED:
+                    raise
+            self.client().load_collection(physical, timeout=max(self._timeout_s, 60.0))
+            return ask(self.client())
 
     def _create(self, physical: str, *, embedder: str, dimension: int) -> None:
         try:

@@ -84,6 +84,7 @@ class _Walk:
         self._pre = 0
         self._lists: list[str] = []
         self._marker = ""
+        self._term = ""  # of a description list, put in front of its description
         self._rows: list[str] | None = None
         self._cells: list[str] = []
         self._inside_content = 0
@@ -176,8 +177,15 @@ class _Walk:
             self._flush("item")
             if self._lists:
                 self._lists.pop()
-        elif tag in ("li", "dd", "dt"):
+        elif tag == "dt" and self._rows is None:
+            term = _squeeze("".join(self._inline))
+            self._inline.clear()
+            self._term = f"{self._term}{term}: " if term else self._term
+        elif tag in ("li", "dd"):
             self._flush("item")
+        elif tag == "dl":
+            self._flush("item")
+            self._lone_term()
         elif tag in _BLOCKS:
             self._flush("item" if self._lists else "paragraph")
             if tag in ("main", "article"):
@@ -210,9 +218,18 @@ class _Walk:
     def _add(self, kind: BlockKind, text: str) -> None:
         if not text.strip():
             return
+        if kind not in ("item", "paragraph"):
+            self._lone_term()
+        elif self._term:
+            kind, text, self._term = "item", self._term + text, ""
         if kind == "item":
             text, self._marker = indent(len(self._lists)) + self._marker + text, ""
         self.blocks.append(ParsedBlock(kind=kind, text=text, heading_path=self._headings.path))
+
+    def _lone_term(self) -> None:
+        term, self._term = self._term.strip(), ""
+        if term:
+            self.blocks.append(ParsedBlock(kind="item", text=term, heading_path=self._headings.path))
 
 
 def _squeeze(text: str) -> str:

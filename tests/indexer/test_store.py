@@ -165,3 +165,28 @@ def test_rows_survive_a_killed_server_and_its_absence_is_noticed_quickly(tmp_pat
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_collection_is_found_again_after_the_server_was_stopped_and_started(tmp_path: Path) -> None:
+    port = free_port()
+    uri = f"http://127.0.0.1:{port}"
+    process = start_milvus(tmp_path, port)
+    try:
+        wait_until_listening(uri, timeout_s=30)
+        store = MilvusStore(uri, timeout_s=5)
+        physical = make(store, "resting")
+        store.upsert(physical, [chunk("kept")], unit_vectors(1), tenant="t")
+        store.flush(physical)
+        store.close()
+        process.terminate()
+        process.wait()
+        process = start_milvus(tmp_path, port)
+        wait_until_listening(uri, timeout_s=30)
+        ((passage,),) = store.search_dense(physical, unit_vectors(1), tenant="t", k=1)
+        assert passage.chunk_id == chunk("kept").chunk_id
+        ((passage,),) = store.search_hybrid(physical, ["kept"], unit_vectors(1), tenant="t", k=1, dense_weight=0.5)
+        assert passage.chunk_id == chunk("kept").chunk_id
+        store.close()
+    finally:
+        process.kill()
+        process.wait()

@@ -76,6 +76,12 @@ def test_declared_encoding_is_used() -> None:
     assert parse(page.encode("cp1252")).blocks[0].text == "Café – 5 €"
 
 
+def test_a_term_stands_in_front_of_its_description() -> None:
+    html = "<dl><dt>Built</dt><dd>1988 <b>by</b> Slee</dd><dt>Deck<dt>Hull<dd><p>steel<p>oak</dd><dt>End</dl><p>x"
+    assert texts(html) == ["Built: 1988 by Slee", "Deck: Hull: steel", "oak", "End:", "x"]
+    assert texts("<dl><dt>Call</dt><dd><pre>f(x)</pre>does it</dd></dl>") == ["Call:", "f(x)", "does it"]
+
+
 def test_no_text_gives_no_blocks() -> None:
     assert parse("<html><body><script>1</script></body></html>").blocks == ()
 
