@@ -68,7 +68,7 @@ class TrainSettings(BaseModel):
     learning_rate: float = Field(
         default=5e-4,
         gt=0,
-        description="Peak learning rate of AdamW; models of many billions want 1e-4 to 2e-4, short runs of small ones 1e-3.",
+        description="Peak learning rate of AdamW; many billions of weights want 1e-4 to 2e-4, short runs of few 1e-3.",
     )
     warmup_ratio: float = Field(default=0.05, ge=0, lt=1, description="Share of all steps in which the rate rises.")
     lr_scheduler: Literal["constant_with_warmup", "linear", "cosine"] = Field(
