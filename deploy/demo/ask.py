@@ -88,14 +88,16 @@ async def ask_all(
     budget_s: float,
     progress: Callable[[int], None],
 ) -> tuple[Answer, ...]:
-    """Ask until the questions or the budget are at their end; a question that was begun is asked of all specialists.
+    """Ask until the questions or the budget are at their end.
+
+    A question that was begun is asked of all specialists, and none is begun that would likely end after the budget.
 
     Args:
         client: The OpenAI client.
         questions: In the order to ask them.
         specialists: Model names; the one asked first changes from question to question.
         concurrency: Requests under way at a time.
-        budget_s: Seconds after which no further question is begun.
+        budget_s: Seconds that all answers may take.
         progress: Told after each answer how many there are.
     """
     begun = time.monotonic()
@@ -104,7 +106,9 @@ async def ask_all(
     answers: list[Answer] = []
 
     def next_job() -> tuple[Question, str] | None:
-        if not waiting and time.monotonic() - begun < budget_s:
+        likely = sum(answer.seconds for answer in answers) / len(answers) if answers else 0.0
+        # Its last answer is begun when its others are under way, so that a question takes about two answers' time.
+        if not waiting and time.monotonic() - begun + 2 * likely < budget_s:
             waiting.extend(next(jobs, ()))
         return waiting.pop(0) if waiting else None
 

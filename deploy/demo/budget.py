@@ -29,7 +29,8 @@ class Budgets:
 
 
 FULL = Budgets()
-QUICK = Budgets(train_s=60, ask_s=120, questions=12)
+# Of the quick training about 40 s go into starting two workers and publishing.
+QUICK = Budgets(train_s=120, ask_s=150, questions=12)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The demo, from documents to a table of scores.
 
     graftwork demo                 about a quarter of an hour on two cores
-    graftwork demo --quick         a minute of training, twelve questions
+    graftwork demo --quick         two minutes of training, twelve questions
     graftwork demo --keep          leaves the four specialists up
 
 It indexes a corpus about a place that no model knows, fine-tunes the embedded base model on questions about one part of
@@ -64,6 +64,7 @@ def run_demo(settings: Settings, *, keep: bool, quick: bool, json_output: bool) 
         quick: Shorter training and fewer questions.
         json_output: Print the report as one JSON object on the last line of stdout.
     """
+    os.environ.setdefault("TQDM_DISABLE", "1")  # Other packages' bars would break the stages' own.
     console = Console(stderr=True)
     try:
         with _only_demo(settings.home / recipe.HOME), ending_signals_raise():
@@ -92,7 +93,9 @@ def _run(user: Settings, console: Console, *, keep: bool, quick: bool, json_outp
             stages.start_app(stage, settings=settings, adapter_ref=learnt.training.adapter)
         url = stages.app_url(settings)
         with log.stage("Ask all four the same questions", budget_s=budgets.ask_s) as stage:
-            answers = stages.ask_questions(stage, url=url, questions=chosen, budget_s=budgets.ask_s)
+            answers = stages.ask_questions(
+                stage, url=url, questions=chosen, warm_up=_warm_up(questions), budget_s=budgets.ask_s
+            )
     begun = {answer.question_id for answer in answers}
     asked = tuple(question for question in chosen if question.id in begun)
     figures = all_figures(asked, answers)
@@ -113,6 +116,10 @@ def _run(user: Settings, console: Console, *, keep: bool, quick: bool, json_outp
         url=url,
     )
     return _finish(report, json_output=json_output)
+
+
+def _warm_up(questions: Sequence[Question]) -> Question:
+    return next(question for question in questions if question.split == "train")
 
 
 def _learn(settings: Settings, log: StageLog, *, questions: Sequence[Question], budgets: Budgets) -> _Learnt:

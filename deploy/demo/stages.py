@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -74,12 +75,9 @@ def write_training_rows(
     stage: Stage, *, settings: Settings, indexer: IndexerSettings, questions: Sequence[Question]
 ) -> Dataset:
     """Retrieve for every training question as the served app will, and write the rows."""
-    from transformers.utils import logging as transformers_logging
-
     from indexer.search import open_searcher
     from train.base_model import resolve_base
 
-    transformers_logging.disable_progress_bar()  # Its bars would break the stage's own.
     stage.say("unpacking the base model, loading the embedder")
     base = resolve_base(settings.train.base_model, models_dir=settings.train.models_dir)
     count_tokens = token_counter(base.path)
@@ -182,33 +180,48 @@ def app_url(settings: Settings) -> str:
     return f"http://{settings.serve.host}:{settings.serve.port}/v1"
 
 
-def ask_questions(stage: Stage, *, url: str, questions: Sequence[Question], budget_s: float) -> tuple[Answer, ...]:
+def ask_questions(
+    stage: Stage, *, url: str, questions: Sequence[Question], warm_up: Question, budget_s: float
+) -> tuple[Answer, ...]:
     """Ask until the questions or the budget are at their end.
+
+    Args:
+        stage: The stage under way.
+        url: The OpenAI endpoint.
+        questions: What to ask, in this order.
+        warm_up: Asked of all four first and not counted: the engine's first requests are slow, by adapter and by shape.
+        budget_s: Seconds for all of it.
 
     Raises:
         UnavailableError: Not one question got an answer.
     """
     names = [arm.name for arm in recipe.ARMS]
+    ends = time.monotonic() + budget_s
 
     async def run() -> tuple[Answer, ...]:
         async with AsyncOpenAI(base_url=url, api_key="none-needed", max_retries=0, timeout=REQUEST_TIMEOUT_S) as client:
-            return await ask_all(
-                client,
-                questions,
-                specialists=names,
-                concurrency=recipe.CONCURRENCY,
-                budget_s=budget_s,
-                progress=lambda done: stage.say(f"{done} of up to {len(questions) * len(names)} answers"),
-            )
+            stage.say("warming up")
+            for asked in ([warm_up], questions):
+                answers = await ask_all(
+                    client,
+                    asked,
+                    specialists=names,
+                    concurrency=recipe.CONCURRENCY,
+                    budget_s=max(0.0, ends - time.monotonic()),
+                    progress=lambda done: stage.say(f"{done} of up to {len(questions) * len(names)} answers"),
+                )
+        return answers
 
     answers = asyncio.run(run())
     errors = [answer.error for answer in answers if answer.error is not None]
-    if answers and len(errors) == len(answers):
+    if not answers:
+        raise UnavailableError(f"The warm-up took the whole budget of {budget_s:g} s; this machine is too busy.")
+    if len(errors) == len(answers):
         raise UnavailableError(f"No question got an answer; the first request failed with: {errors[0]}")
-    asked = len({answer.question_id for answer in answers})
-    cut = "" if asked == len(questions) else f" of {len(questions)}: the budget ended the asking"
+    asked_of = len({answer.question_id for answer in answers})
+    cut = "" if asked_of == len(questions) else f" of {len(questions)}: the budget ended the asking"
     failed = f" {len(errors)} requests failed." if errors else ""
-    stage.note = f"{asked} questions{cut}, {len(answers)} answers.{failed}"
+    stage.note = f"{asked_of} questions{cut}, {len(answers)} answers.{failed}"
     return answers
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from indexer.errors import GraftworkError, UnavailableError
 
 _PATH = "/api/serve/applications/"
 _POLL_S = 0.5
+_CONTINUED_LINES = 2
 _FAILED = frozenset({"DEPLOY_FAILED", "UNHEALTHY"})
 
 
@@ -178,10 +180,18 @@ def _longest_message(app: AppStatus) -> str:
 
 
 def cause_of(message: str) -> str:
-    """The line of a Python traceback (or nested tracebacks) that names the cause: the last that looks like an error."""
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    named = [line for line in lines if _names_error(line)]
-    return (named or lines or [""])[-1]
+    """The last line of a traceback (or nested ones) that names an error, with the indented lines that go on with it."""
+    lines = [line.rstrip() for line in message.splitlines() if line.strip()]
+    named = [number for number, line in enumerate(lines) if _names_error(line.strip())]
+    if not named:
+        return lines[-1].strip() if lines else ""
+    rest = itertools.takewhile(_continues, lines[named[-1] + 1 :])
+    parts = [lines[named[-1]], *itertools.islice(rest, _CONTINUED_LINES)]
+    return " ".join(part.strip().partition(" [type=")[0] for part in parts)
+
+
+def _continues(line: str) -> bool:
+    return line.startswith(" ") and not line.strip().startswith(("File ", "For further information", "~", "^"))
 
 
 def _names_error(line: str) -> bool:

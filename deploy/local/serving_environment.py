@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 # Largest request body that HAProxy buffers to show it to the request router; it takes this much per open connection.
 ROUTER_BUFFER_BYTES = 1024 * 1024
+# Starts of a replica before a deployment counts as failed; Serve's 3 let a wrong engine argument take minutes to show.
+START_ATTEMPTS = 2
 
 
 def serving_environment(settings: Settings, *, haproxy_dir: Path, ports: Mapping[str, int]) -> dict[str, str]:
@@ -22,6 +24,7 @@ def serving_environment(settings: Settings, *, haproxy_dir: Path, ports: Mapping
         ports: Chosen ports by the names in `deploy.ports`; looked at with HAProxy only.
     """
     common = {
+        "RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT": str(START_ATTEMPTS),
         "RAY_SERVE_LLM_ENABLE_DIRECT_STREAMING": "1",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_DO_NOT_TRACK": "1",

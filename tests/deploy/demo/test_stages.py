@@ -114,4 +114,4 @@ def test_when_nothing_answers_the_first_reason_is_said():
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/v1"
         with pytest.raises(UnavailableError, match="Connection error"):
-            stages.ask_questions(Stage(), url=url, questions=[question(1)], budget_s=5)
+            stages.ask_questions(Stage(), url=url, questions=[question(1)], warm_up=question(0), budget_s=5)
