@@ -128,7 +128,8 @@ def test_an_app_that_serve_does_not_know() -> None:
     [
         ("ValueError: a\n  at x\nray.exceptions.RayTaskError: b: c\nend", "ray.exceptions.RayTaskError: b: c"),
         (
-            "  File x\nRuntimeError: No config: 1 error\n  Value error, 9 is over 8 [type=x]\n    For further information",
+            "  File x\nRuntimeError: No config: 1 error\n  Value error, 9 is over 8 [type=x]\n"
+            "    For further information",
             "RuntimeError: No config: 1 error Value error, 9 is over 8",
         ),
         ("only this", "only this"),
