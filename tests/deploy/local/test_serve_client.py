@@ -130,7 +130,7 @@ def test_an_app_that_serve_does_not_know() -> None:
         (
             "  File x\nRuntimeError: No config: 1 error\n  Value error, 9 is over 8 [type=x]\n"
             "    For further information",
-            "RuntimeError: No config: 1 error Value error, 9 over 8",
+            "RuntimeError: No config: 1 error Value error, 9 is over 8",
         ),
         ("only this", "only this"),
         ("", ""),
