@@ -92,19 +92,28 @@ class SettingValue:
 
 @dataclass(frozen=True, slots=True)
 class LoadedSettings:
-    """Validated settings with the file that was read (None: none was found) and the origin of every value."""
+    """Validated settings and where they came from.
+
+    Attributes:
+        settings: The settings.
+        file: The settings file that was read; None where none was found.
+        origins: Origin by dotted path, of values and of the mappings around them.
+        given: Dotted paths that have a value of their own; all others have their default.
+    """
 
     settings: Settings
     file: Path | None
     origins: Mapping[str, Origin]
+    given: frozenset[str] = frozenset()
 
     def values(self) -> tuple[SettingValue, ...]:
         """Every resolved value, in the order of the sections."""
         dumped: dict[str, JsonValue] = self.settings.model_dump(mode="json")
-        return tuple(
-            SettingValue(path, masked(path, value), str(origin_of(path, self.origins)))
-            for path, value in leaves(dumped)
-        )
+        return tuple(SettingValue(path, masked(path, value), str(self.origin(path))) for path, value in leaves(dumped))
+
+    def origin(self, path: str) -> Origin:
+        """Where the value at a dotted path came from."""
+        return origin_of(path, self.origins) if path in self.given else Origin("default")
 
 
 def load_settings(*, config: Path | None = None, home: Path | None = None) -> LoadedSettings:
@@ -135,7 +144,7 @@ def load_settings(*, config: Path | None = None, home: Path | None = None) -> Lo
     for contradiction in find_contradictions(settings):
         places = "; ".join(f"{key} is from {origin_of(key, origins)}" for key in contradiction.keys)
         raise InputError(f"{contradiction.sentence} ({places}).")
-    return LoadedSettings(settings, file, origins)
+    return LoadedSettings(settings, file, origins, frozenset(path for path, _ in leaves(values)))
 
 
 def find_file(config: Path | None, *, home: Path) -> Path | None:

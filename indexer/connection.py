@@ -16,6 +16,10 @@ from pymilvus.exceptions import ConnectError, MilvusException, MilvusUnavailable
 from indexer.errors import InputError, UnavailableError
 
 PROBE_TIMEOUT_S = 3.0
+# pymilvus pings idle connections every 10 s; milvus-lite, with gRPC's default of one per 5 min, hangs up on that.
+# Nothing between two processes of one machine forgets a connection, so there it is left alone.
+_LOOPBACK_OPTIONS = {"grpc.keepalive_permit_without_calls": False, "grpc.keepalive_time_ms": 60_000}
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _DEFAULT_PORTS = {"http": 19530, "tcp": 19530, "https": 443}
 
 
@@ -78,8 +82,9 @@ def connect(uri: str, *, token: str | None, timeout_s: float) -> MilvusClient:
     """
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs a traceback for each error that it also raises
     probe(uri)
+    options = _LOOPBACK_OPTIONS if server_address(uri)[0] in _LOOPBACK else {}
     with translated(uri, "connect"):
-        return MilvusClient(uri=uri, token=token or "", timeout=timeout_s, dedicated=True)
+        return MilvusClient(uri=uri, token=token or "", timeout=timeout_s, dedicated=True, grpc_options=options)
 
 
 @contextmanager

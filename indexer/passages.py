@@ -31,6 +31,11 @@ class Passage:
     text: str
     score: float
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Title and headings, outermost first, each once: a document's first heading often is its title."""
+        return tuple(dict.fromkeys(part for part in (self.title, *self.heading_path) if part))
+
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # Serve applies max_ongoing_requests in front of our layers as a silent queue; it is kept this far above our own limit.
 _SERVE_HEADROOM = 64
+# The engine's key-value cache on CPU where nothing sizes it.
+CPU_CACHE_BYTES = 2**30
 MILVUS_TOKEN_VARIABLE = "GRAFTWORK_INDEXER__MILVUS_TOKEN"
 
 
@@ -98,7 +100,7 @@ def llm_config(args: AppArgs) -> LLMConfig:
         accelerator_config={"kind": kind},
         accelerator_type=settings.accelerator_type,
         engine_kwargs=engine_arguments(settings, accelerator=kind),
-        runtime_env={"env_vars": settings.engine_environment},
+        runtime_env={"env_vars": engine_environment(settings, accelerator=kind)},
         log_engine_metrics=True,
     )
 
@@ -109,15 +111,28 @@ def engine_arguments(settings: ServeSettings, *, accelerator: Literal["cpu", "gp
     `max_cpu_loras` is one above what residency keeps, because the engine evicts on its own, silently, when it is full.
     On CPU every resident adapter has a slot and one slot more stays empty: vLLM 0.29's CPU kernels take the last slot
     for rows without an adapter, so that the base would answer as whatever lies there (vllm-project/vllm pull 48421).
+    Its cache is small there unless something sizes it, because vLLM would claim most of the machine's memory; the
+    variable VLLM_CPU_KVCACHE_SPACE goes before any argument.
     """
     resident = settings.resident_adapters
+    sized = "kv_cache_memory_bytes" in settings.engine or "gpu_memory_utilization" in settings.engine
     return {
+        **({"kv_cache_memory_bytes": CPU_CACHE_BYTES} if accelerator == "cpu" and not sized else {}),
         **settings.engine,
         "enable_lora": True,
         "max_loras": resident + 1 if accelerator == "cpu" else settings.max_adapters,
         "max_cpu_loras": resident + 1,
         "max_lora_rank": settings.max_lora_rank,
     }
+
+
+def engine_environment(settings: ServeSettings, *, accelerator: Literal["cpu", "gpu"]) -> dict[str, str]:
+    """Environment of the engine processes: the user's, and on CPU no torch.compile unless the user asks for it.
+
+    With LoRA vLLM 0.29 compiles nothing on CPU but its sampler, which takes half a minute and a C++ compiler and is no
+    faster for it (TORCH_COMPILE_DISABLE: torch/_dynamo/config.py).
+    """
+    return {**({"TORCH_COMPILE_DISABLE": "1"} if accelerator == "cpu" else {}), **settings.engine_environment}
 
 
 def accelerator_kind(settings: ServeSettings) -> Literal["cpu", "gpu"]:

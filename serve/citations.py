@@ -21,7 +21,7 @@ class Citation:
         chunk_id: Stable identifier of the chunk.
         document: Identifier of its document.
         title: Title of its document.
-        heading: Headings above the chunk, joined by ' > '; empty if none.
+        heading: Headings above the chunk without the title, joined by ' > '; empty if none.
         uri: Where the document came from.
         score: Retrieval score.
         cited: Whether the answer carries the marker [n].
@@ -82,7 +82,7 @@ def cite(passages: Sequence[Passage], *, cited: frozenset[int]) -> tuple[Citatio
             chunk_id=passage.chunk_id,
             document=passage.document_id,
             title=passage.title,
-            heading=" > ".join(passage.heading_path),
+            heading=" > ".join(place for place in passage.places if place != passage.title),
             uri=passage.uri,
             score=round(passage.score, 6),
             cited=number in cited,

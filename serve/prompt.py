@@ -40,11 +40,10 @@ def render_passage(number: int, passage: Passage) -> str:
 
     Headings that open the chunk's own text are left out of it: they stand in the first line already.
     """
-    places = list(dict.fromkeys(part for part in (passage.title, *passage.heading_path) if part))
     paragraphs = passage.text.strip().split("\n\n")
-    while len(paragraphs) > 1 and paragraphs[0].strip() in places:
+    while len(paragraphs) > 1 and paragraphs[0].strip() in passage.places:
         del paragraphs[0]
-    return f"[{number}] {' > '.join(places)}\n" + "\n\n".join(paragraphs)
+    return f"[{number}] {' > '.join(passage.places)}\n" + "\n\n".join(paragraphs)
 
 
 def render_system(prompt: str | None, client_system: str | None, passages: Sequence[str]) -> str | None:

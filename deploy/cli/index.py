@@ -149,8 +149,7 @@ def _print_passages(result: SearchResult) -> None:
     if not result.passages:
         output.print(f"Nothing found in {result.collection}.")
     for number, passage in enumerate(result.passages, start=1):
-        heading = " > ".join((passage.title, *passage.heading_path))
-        output.print(f"[{number}] {heading}  ({passage.score:.3f})", markup=False)
+        output.print(f"[{number}] {' > '.join(passage.places)}  ({passage.score:.3f})", markup=False)
         output.print(f"    {passage.uri}", markup=False, style="dim")
         output.print(f"    {' '.join(passage.text.split())[:_SNIPPET]}", markup=False)
     output.print(

@@ -120,6 +120,6 @@ def _show_question(question: Question, answers: Sequence[Answer], console: Conso
 def _answer_lines(answer: Answer) -> list[str]:
     lines = [f"    {' '.join(answer.text.split()) or '(empty)'}"]
     for source in answer.sources:
-        place = " > ".join(dict.fromkeys(part for part in (source.title, source.heading) if part))
+        place = " > ".join(part for part in (source.title, source.heading) if part)
         lines.append(f"\n      {'cited' if source.cited else 'given'} [{source.n}] {place} ({source.document})")
     return lines

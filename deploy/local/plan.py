@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import JsonValue
 
 from deploy.contradictions import fixed_ports, starts_milvus
+from serve.app import CPU_CACHE_BYTES
 
 if TYPE_CHECKING:
     from deploy.settings import Settings
@@ -19,8 +20,6 @@ RAY_MIB = 1400
 RETRIEVER_MIB = 900
 MILVUS_MIB = 300
 REPLICA_MIB = 2000
-# vLLM on CPU takes this where neither kv_cache_memory_bytes nor VLLM_CPU_KVCACHE_SPACE is set: assumed, not measured.
-DEFAULT_CACHE_MIB = 1024
 _MIB = 2**20
 
 
@@ -92,11 +91,11 @@ def _memory_mib(settings: Settings, *, on_gpu: bool, engine: dict[str, JsonValue
 
 
 def _cache_mib(settings: Settings, engine: dict[str, JsonValue]) -> int:
-    given = engine.get("kv_cache_memory_bytes")
-    if isinstance(given, int):
-        return given // _MIB
     gib = settings.serve.engine_environment.get("VLLM_CPU_KVCACHE_SPACE", "")
-    return int(gib) * 1024 if gib.isdecimal() else DEFAULT_CACHE_MIB
+    if gib.isdecimal():
+        return int(gib) * 1024
+    given = engine.get("kv_cache_memory_bytes", CPU_CACHE_BYTES)
+    return given // _MIB if isinstance(given, int) else 0
 
 
 def _size(engine: dict[str, JsonValue], name: str) -> int:

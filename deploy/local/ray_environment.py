@@ -17,6 +17,11 @@ from deploy.local.processes import MARK
 TOKEN_FILE = "ray_auth_token"
 # Of the caller's environment, what would point our Ray at another cluster or another token.
 _FOREIGN = ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_TMPDIR", "RAY_API_SERVER_ADDRESS", "RAY_DASHBOARD_ADDRESS")
+# Set for drivers where the user has not: messages about Ray's own workings that tell a user nothing they could act on.
+_QUIET = {
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "PYTHON worker processes have been started on node",
+}
 
 
 def ensure_token(run_dir: Path) -> Path:
@@ -68,6 +73,8 @@ def python_path(given: str) -> str:
 
 def use_in_this_process(environment: Mapping[str, str]) -> None:
     """Sets the variables for a driver in this process; Ray caches them at import, so its caches are refreshed."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
     os.environ.update(environment)
     for name in _FOREIGN:
         os.environ.pop(name, None)

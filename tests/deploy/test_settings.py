@@ -55,6 +55,7 @@ def test_every_value_says_where_it_came_from(tmp_path: Path, monkeypatch: pytest
         "GRAFTWORK_SERVE__ENGINE_ENVIRONMENT__VLLM_CPU_KVCACHE_SPACE",
     )
     assert found["train.rank"] == (8, f"{path}:6")
+    assert found["train.workers"][1] == found["serve.replicas"][1] == "default"
     assert found["home"] == (str(tmp_path / "home"), "--home")
     assert found["train.registry"] == (str(tmp_path / "home" / "registry"), "below home")
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,6 +57,12 @@ def test_reading_twice_finds_nothing_more_to_remove(text: str, passages: int) ->
         assert once.text == text
     else:
         assert len(once.text) < len(text)
+
+
+def test_a_heading_that_is_the_title_stands_once() -> None:
+    same = replace(passage(1), heading_path=("Title 1", "Care", "Rope"))
+    assert same.places == ("Title 1", "Care", "Rope")
+    assert cite([same], cited=frozenset())[0].heading == "Care > Rope"
 
 
 def test_citations_carry_where_a_passage_is() -> None:

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from indexer.errors import InputError
-from serve.app import MILVUS_TOKEN_VARIABLE, engine_arguments, parse_args
+from serve.app import CPU_CACHE_BYTES, MILVUS_TOKEN_VARIABLE, engine_arguments, engine_environment, parse_args
 from serve.settings import ServeSettings
 
 ARGS = {"base_model": "b", "models_dir": "/m", "registry": "/r", "indexer": {}}
@@ -21,6 +21,22 @@ def test_on_gpu_slots_are_what_was_asked_for_and_the_host_keeps_one_more_than_re
     settings = ServeSettings(max_adapters=3, max_resident_adapters=9, engine={"tensor_parallel_size": 2})
     found = engine_arguments(settings, accelerator="gpu")
     assert (found["max_loras"], found["max_cpu_loras"], found["tensor_parallel_size"]) == (3, 10, 2)
+
+
+def test_on_cpu_the_cache_is_small_unless_something_sizes_it() -> None:
+    assert engine_arguments(ServeSettings(), accelerator="cpu")["kv_cache_memory_bytes"] == CPU_CACHE_BYTES
+    assert "kv_cache_memory_bytes" not in engine_arguments(ServeSettings(), accelerator="gpu")
+    given = ServeSettings(engine={"kv_cache_memory_bytes": 5})
+    assert engine_arguments(given, accelerator="cpu")["kv_cache_memory_bytes"] == 5
+    share = ServeSettings(engine={"gpu_memory_utilization": 0.5})
+    assert "kv_cache_memory_bytes" not in engine_arguments(share, accelerator="cpu")
+
+
+def test_nothing_is_compiled_on_cpu_unless_the_user_wants_it() -> None:
+    assert engine_environment(ServeSettings(), accelerator="cpu") == {"TORCH_COMPILE_DISABLE": "1"}
+    assert engine_environment(ServeSettings(), accelerator="gpu") == {}
+    wanted = ServeSettings(engine_environment={"TORCH_COMPILE_DISABLE": "0"})
+    assert engine_environment(wanted, accelerator="cpu") == {"TORCH_COMPILE_DISABLE": "0"}
 
 
 @pytest.mark.parametrize("key", ["model", "max_loras", "enable_lora"])

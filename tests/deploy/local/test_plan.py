@@ -21,11 +21,12 @@ def test_memory_adds_up() -> None:
     assert found.memory_mib == RAY_MIB + MILVUS_MIB + RETRIEVER_MIB + 2 * (REPLICA_MIB + 256 + 3 * 1024)
 
 
-def test_the_cache_argument_goes_before_the_variable() -> None:
-    small = plan(
-        serve={"engine": {"kv_cache_memory_bytes": 2**28}, "engine_environment": {"VLLM_CPU_KVCACHE_SPACE": "3"}}
-    )
-    assert small.memory_mib == RAY_MIB + MILVUS_MIB + RETRIEVER_MIB + REPLICA_MIB + 256
+def test_the_cache_variable_goes_before_the_argument_as_in_vllm() -> None:
+    argument: dict[str, JsonValue] = {"kv_cache_memory_bytes": 2**28}
+    without_cache = RAY_MIB + MILVUS_MIB + RETRIEVER_MIB + REPLICA_MIB
+    assert plan(serve={"engine": argument}).memory_mib == without_cache + 256
+    both = plan(serve={"engine": argument, "engine_environment": {"VLLM_CPU_KVCACHE_SPACE": "3"}})
+    assert both.memory_mib == without_cache + 3 * 1024
 
 
 def test_a_remote_milvus_and_a_gpu_cache_cost_nothing_here() -> None:
