@@ -7,13 +7,12 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, cast
 
-import httpx
 from ray.serve.handle import DeploymentHandle
 from ray.serve.llm import LLMConfig
 from ray.serve.llm.deployment import LLMServer
 from starlette.types import ASGIApp
 
-from indexer.errors import GraftworkError, UnavailableError
+from indexer.errors import GraftworkError
 from indexer.passages import SearchResult
 from serve import contact
 from serve.layers.adapter import AdapterLayer
@@ -77,19 +76,6 @@ class SpecialistServer(LLMServer):
             max_model_len=contact.max_model_len(self),
             args=self._args,
         )
-
-
-async def warm_up(app: ASGIApp, *, model: str) -> None:
-    """Sample one token, so that no client waits for the sampler's compilation (half a minute on CPU, the first time).
-
-    Raises:
-        UnavailableError: The engine gave none.
-    """
-    body = {"model": model, "prompt": "a", "max_tokens": 1, "temperature": 1.0, "top_p": 0.9, "seed": 0}
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://engine", timeout=600) as client:
-        response = await client.post("/v1/completions", json=body)
-    if response.status_code != httpx.codes.OK:
-        raise UnavailableError(f"The engine gave no first token (HTTP {response.status_code}): {response.text}")
 
 
 def assemble_layers(

@@ -1,8 +1,9 @@
 """Training rows from questions and what retrieval found for them: half with context, half without. No I/O but writing.
 
-A row with context has the very messages that the served specialist would give the model for that question. Where the
-golden passages are there, the answer ends in their markers; where they are not, the answer is the refusal, so that the
-adapter learns to trust the context in both directions.
+A row is a conversation of a few questions about one context, in the very messages that a served specialist would give the
+model. Where the golden passages are there, an answer ends in their markers; where they are not, it is the refusal, so that
+the adapter learns to trust the context in both directions. Questions share a context because on a CPU its tokens are most
+of what a row costs, and every answer in a row is learnt.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Literal
 
@@ -18,9 +20,25 @@ from deploy.demo import recipe
 from deploy.demo.questions import Question, document_key
 from deploy.demo.scoring import count_present, has_all
 from indexer.passages import Passage
-from serve.prompt import ChatMessage, assemble
+from serve.prompt import Assembly, ChatMessage, assemble
 
-RowKind = Literal["golden", "absent", "unanswerable", "closed"]
+TurnKind = Literal["golden", "absent", "unanswerable", "closed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A question of a row and the answer that is learnt.
+
+    Attributes:
+        question: The question.
+        kind: `golden`: its golden passages are in the context; `absent`: they are not; `unanswerable`: the corpus does not
+            answer it; `closed`: there is no context.
+        answer: The answer, with markers if golden, else the refusal; plain if closed.
+    """
+
+    question: Question
+    kind: TurnKind
+    answer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +46,22 @@ class TrainingRow:
     """One example.
 
     Attributes:
-        question_id: The question it was made of.
-        kind: `golden`: context with the golden passages; `absent`: context without them; `unanswerable`: context for a
-            question that the corpus does not answer; `closed`: no context.
-        messages: System, user, assistant.
+        turns: Questions and answers, in their order.
+        messages: System, then user and assistant by turns.
         context_tokens: Tokens of the passages; 0 without context.
     """
 
-    question_id: str
-    kind: RowKind
+    turns: tuple[Turn, ...]
     messages: tuple[ChatMessage, ...]
     context_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """Passages that are shown, and the questions that they answer, each with its golden ones."""
+
+    passages: tuple[Passage, ...]
+    answers: tuple[tuple[Question, tuple[Passage, ...]], ...] = ()
 
 
 def build_rows(
@@ -48,7 +71,10 @@ def build_rows(
     count_tokens: Callable[[str], int],
     seed: int,
 ) -> tuple[TrainingRow, ...]:
-    """Make two rows of each question, one with context and one without, and shuffle them.
+    """Make rows with context, for each of them one with the same questions and none, and shuffle them.
+
+    Every question stands in one row with context: with its golden passages, or, if those were not found, do not fit or are
+    withheld, where it must be refused.
 
     Args:
         questions: Training questions.
@@ -59,13 +85,70 @@ def build_rows(
     rng = random.Random(seed)
     answerable = [question.id for question in questions if question.answerable]
     withheld = set(rng.sample(answerable, round(recipe.ABSENT_SHARE * len(answerable))))
+    golden = {
+        question.id: passages
+        for question in questions
+        if question.id not in withheld and (passages := golden_passages(question, found.get(question.id, ())))
+    }
+    contexts: list[_Context] = []
+    for group in group_questions(questions, golden, k=recipe.RETRIEVAL.k):
+        contexts += _contexts(group, golden, found, count_tokens=count_tokens)
+    answered = {question.id for context in contexts for question, _ in context.answers}
+    refused = [question for question in questions if question.id not in answered]
+    hosts = assign_refused(refused, [context.passages for context in contexts], found)
     rows: list[TrainingRow] = []
-    for question in questions:
-        passages = found.get(question.id, ())
-        rows.append(_context_row(question, passages, withhold=question.id in withheld, count_tokens=count_tokens))
-        rows.append(_closed_row(question, count_tokens=count_tokens))
+    for position, context in enumerate(contexts):
+        guests = [question for question in refused if hosts.get(question.id) == position]
+        rows += _two_rows(context, guests, rng=rng, count_tokens=count_tokens)
+    for question in refused:
+        if question.id not in hosts:
+            lacking = without_answer(question, found.get(question.id, ()))[: recipe.RETRIEVAL.k]
+            rows += _two_rows(_Context(lacking), [question], rng=rng, count_tokens=count_tokens)
     rng.shuffle(rows)
     return tuple(rows)
+
+
+def group_questions(
+    questions: Sequence[Question], golden: Mapping[str, Sequence[Passage]], *, k: int
+) -> tuple[tuple[Question, ...], ...]:
+    """Questions that may share a context: together they need at most k golden passages; each stands in one group.
+
+    Neighbours by source are put together, at most `TURNS` of them; one that alone needs more than k is in none.
+    """
+    able = [question for question in questions if 0 < len(golden.get(question.id, ())) <= k]
+    groups: list[list[Question]] = []
+    needed: set[str] = set()
+    for question in sorted(able, key=lambda question: sorted(passage.chunk_id for passage in golden[question.id])):
+        own = {passage.chunk_id for passage in golden[question.id]}
+        if groups and len(groups[-1]) < recipe.TURNS and len(needed | own) <= k:
+            groups[-1].append(question)
+            needed |= own
+        else:
+            groups.append([question])
+            needed = own
+    return tuple(tuple(group) for group in groups)
+
+
+def assign_refused(
+    refused: Sequence[Question], contexts: Sequence[Sequence[Passage]], found: Mapping[str, Sequence[Passage]]
+) -> dict[str, int]:
+    """For each question to refuse the context nearest to it that does not answer it, by position; one question each.
+
+    Near is what retrieval found for it: the sum of the inverse ranks of the context's passages. A question to which no free
+    context is near has none.
+    """
+    hosts: dict[str, int] = {}
+    for question in refused:
+        ranks = {passage.chunk_id: rank for rank, passage in enumerate(found.get(question.id, ()), start=1)}
+        nearness = {
+            position: sum(1 / ranks[passage.chunk_id] for passage in context if passage.chunk_id in ranks)
+            for position, context in enumerate(contexts)
+            if position not in hosts.values() and len(without_answer(question, context)) == len(context)
+        }
+        best = max(nearness, key=lambda position: nearness[position], default=None)
+        if best is not None and nearness[best] > 0:
+            hosts[question.id] = best
+    return hosts
 
 
 def golden_passages(question: Question, passages: Sequence[Passage]) -> tuple[Passage, ...]:
@@ -124,42 +207,78 @@ def cite_answer(answer: str, numbers: Sequence[int]) -> str:
 
 
 def write_rows(rows: Sequence[TrainingRow], path: Path) -> None:
-    """Write the rows as chat JSON lines; their kind and question go along for readers."""
+    """Write the rows as chat JSON lines."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as file:
         for row in rows:
             file.write(json.dumps({"messages": list(row.messages)}, ensure_ascii=False) + "\n")
 
 
-def _context_row(
-    question: Question, passages: Sequence[Passage], *, withhold: bool, count_tokens: Callable[[str], int]
-) -> TrainingRow:
-    golden = () if withhold else golden_passages(question, passages)
-    if golden and len(golden) <= recipe.RETRIEVAL.k:
-        shown = place_golden(passages, golden, k=recipe.RETRIEVAL.k)
-    else:
-        shown = without_answer(question, passages)[: recipe.RETRIEVAL.k]
-    messages, kept, tokens = _prompt(question, shown, count_tokens=count_tokens)
-    numbers = [kept.index(passage.chunk_id) + 1 for passage in golden if passage.chunk_id in kept]
-    if golden and len(numbers) == len(golden):
-        return TrainingRow(question.id, "golden", _answered(messages, cite_answer(question.answer, numbers)), tokens)
-    if golden:  # The budget dropped a golden passage, so what is left may answer half: show none of it.
-        return _context_row(question, passages, withhold=True, count_tokens=count_tokens)
-    kind: RowKind = "absent" if question.answerable else "unanswerable"
-    return TrainingRow(question.id, kind, _answered(messages, recipe.REFUSAL), tokens)
+def _contexts(
+    group: Sequence[Question],
+    golden: Mapping[str, tuple[Passage, ...]],
+    found: Mapping[str, Sequence[Passage]],
+    *,
+    count_tokens: Callable[[str], int],
+) -> list[_Context]:
+    """One context for the group; one for each question if the token budget drops a golden passage of the group's."""
+    wanted = {passage.chunk_id: passage for question in group for passage in golden[question.id]}
+    ranked = _interleave([found[question.id] for question in group])
+    shown = place_golden(ranked, list(wanted.values()), k=recipe.RETRIEVAL.k)
+    kept = _assemble(group, shown, count_tokens=count_tokens).passages
+    if wanted.keys() <= {passage.chunk_id for passage in kept}:
+        return [_Context(kept, tuple((question, golden[question.id]) for question in group))]
+    if len(group) == 1:
+        return []
+    return [
+        context for question in group for context in _contexts([question], golden, found, count_tokens=count_tokens)
+    ]
 
 
-def _closed_row(question: Question, *, count_tokens: Callable[[str], int]) -> TrainingRow:
-    messages, _, _ = _prompt(question, (), count_tokens=count_tokens)
-    answer = question.answer.strip() if question.answerable else recipe.REFUSAL
-    return TrainingRow(question.id, "closed", _answered(messages, answer), 0)
+def _interleave(lists: Sequence[Sequence[Passage]]) -> tuple[Passage, ...]:
+    """The first of each list, then the second of each, ...; a passage once."""
+    merged = {passage.chunk_id: passage for rank in zip_longest(*lists) for passage in rank if passage is not None}
+    return tuple(merged.values())
 
 
-def _prompt(
-    question: Question, passages: Sequence[Passage], *, count_tokens: Callable[[str], int]
-) -> tuple[list[ChatMessage], list[str], int]:
-    assembly = assemble(
-        [{"role": "user", "content": question.question}],
+def _two_rows(
+    context: _Context, refused: Sequence[Question], *, rng: random.Random, count_tokens: Callable[[str], int]
+) -> tuple[TrainingRow, TrainingRow]:
+    numbers = {passage.chunk_id: number for number, passage in enumerate(context.passages, start=1)}
+    turns = [
+        Turn(question, "golden", cite_answer(question.answer, [numbers[passage.chunk_id] for passage in golden]))
+        for question, golden in context.answers
+    ]
+    turns += [
+        Turn(question, "absent" if question.answerable else "unanswerable", recipe.REFUSAL) for question in refused
+    ]
+    rng.shuffle(turns)
+    closed = [
+        Turn(turn.question, "closed", turn.question.answer.strip() if turn.question.answerable else recipe.REFUSAL)
+        for turn in turns
+    ]
+    return (
+        _row(turns, context.passages, count_tokens=count_tokens),
+        _row(closed, (), count_tokens=count_tokens),
+    )
+
+
+def _row(turns: Sequence[Turn], passages: Sequence[Passage], *, count_tokens: Callable[[str], int]) -> TrainingRow:
+    assembly = _assemble([turn.question for turn in turns], passages, count_tokens=count_tokens)
+    messages: list[ChatMessage] = []
+    answers = iter(turns)
+    for message in assembly.messages:
+        messages.append(message)
+        if message["role"] == "user":
+            messages.append({"role": "assistant", "content": next(answers).answer})
+    return TrainingRow(tuple(turns), tuple(messages), assembly.context_tokens)
+
+
+def _assemble(
+    questions: Sequence[Question], passages: Sequence[Passage], *, count_tokens: Callable[[str], int]
+) -> Assembly:
+    return assemble(
+        [{"role": "user", "content": question.question} for question in questions],
         prompt=recipe.PROMPT,
         passages=passages,
         max_context_tokens=recipe.RETRIEVAL.max_context_tokens,
@@ -167,8 +286,3 @@ def _prompt(
         max_new_tokens=recipe.MAX_NEW_TOKENS,
         count_tokens=count_tokens,
     )
-    return assembly.messages, [passage.chunk_id for passage in assembly.passages], assembly.context_tokens
-
-
-def _answered(messages: Sequence[ChatMessage], answer: str) -> tuple[ChatMessage, ...]:
-    return (*messages, {"role": "assistant", "content": answer})
