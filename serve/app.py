@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 _SERVE_HEADROOM = 64
 # The engine's key-value cache on CPU where nothing sizes it.
 CPU_CACHE_BYTES = 2**30
-# Up to here the engine's threads take every core of a CPU machine.
-SMALL_MACHINE_CORES = 4
 MILVUS_TOKEN_VARIABLE = "GRAFTWORK_INDEXER__MILVUS_TOKEN"
 
 
@@ -102,7 +100,7 @@ def llm_config(args: AppArgs) -> LLMConfig:
         accelerator_config={"kind": kind},
         accelerator_type=settings.accelerator_type,
         engine_kwargs=engine_arguments(settings, accelerator=kind),
-        runtime_env={"env_vars": engine_environment(settings, accelerator=kind, cores=os.cpu_count() or 1)},
+        runtime_env={"env_vars": engine_environment(settings, accelerator=kind)},
         log_engine_metrics=True,
     )
 
@@ -128,22 +126,13 @@ def engine_arguments(settings: ServeSettings, *, accelerator: Literal["cpu", "gp
     }
 
 
-def engine_environment(settings: ServeSettings, *, accelerator: Literal["cpu", "gpu"], cores: int) -> dict[str, str]:
-    """Environment of the engine processes: what suits vLLM 0.29 on a CPU, and above it what the user sets.
+def engine_environment(settings: ServeSettings, *, accelerator: Literal["cpu", "gpu"]) -> dict[str, str]:
+    """Environment of the engine processes: the user's, and on CPU no torch.compile unless the user asks for it.
 
-    With LoRA nothing is compiled there but the sampler, which is no faster for it and wants a C++ compiler, so
-    torch.compile is off (torch/_dynamo/config.py). vLLM keeps one core for its scheduler, half of a machine of two:
-    prefill of SmolLM2-135M then runs at 640 instead of 1200 tokens/s, so small machines keep none.
-
-    Args:
-        settings: `engine_environment` of them goes before everything here.
-        accelerator: Where the engine runs.
-        cores: Cores of the machine.
+    With LoRA vLLM 0.29 compiles nothing there but the sampler, which is no faster for it and wants a C++ compiler
+    (TORCH_COMPILE_DISABLE: torch/_dynamo/config.py).
     """
-    if accelerator == "gpu":
-        return settings.engine_environment
-    small = {"VLLM_CPU_NUM_OF_RESERVED_CPU": "0"} if cores <= SMALL_MACHINE_CORES else {}
-    return {"TORCH_COMPILE_DISABLE": "1", **small, **settings.engine_environment}
+    return {**({"TORCH_COMPILE_DISABLE": "1"} if accelerator == "cpu" else {}), **settings.engine_environment}
 
 
 def accelerator_kind(settings: ServeSettings) -> Literal["cpu", "gpu"]:

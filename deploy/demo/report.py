@@ -22,7 +22,8 @@ class TrainingFacts:
 
     Attributes:
         adapter: Its reference, such as 'demo@1'.
-        rows: Training rows by kind.
+        rows: Training rows.
+        answers: Answers in them by kind.
         steps: Optimiser steps taken.
         planned_steps: Steps that the recipe asked for.
         epochs: Passes over the rows that were made.
@@ -34,7 +35,8 @@ class TrainingFacts:
     """
 
     adapter: str
-    rows: dict[str, int]
+    rows: int
+    answers: dict[str, int]
     steps: int
     planned_steps: int
     epochs: float

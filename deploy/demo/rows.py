@@ -118,7 +118,7 @@ def group_questions(
     able = [question for question in questions if 0 < len(golden.get(question.id, ())) <= k]
     groups: list[list[Question]] = []
     needed: set[str] = set()
-    for question in sorted(able, key=lambda question: sorted(passage.chunk_id for passage in golden[question.id])):
+    for question in sorted(able, key=lambda question: question.sources):
         own = {passage.chunk_id for passage in golden[question.id]}
         if groups and len(groups[-1]) < recipe.TURNS and len(needed | own) <= k:
             groups[-1].append(question)

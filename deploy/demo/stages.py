@@ -35,10 +35,11 @@ _SEARCH_BATCH = 32
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """The training file and how many rows of each kind it has."""
+    """The training file, its number of rows, and how many answers of each kind stand in them."""
 
     path: Path
-    rows: dict[str, int]
+    rows: int
+    answers: dict[str, int]
 
 
 def index_corpus(stage: Stage, *, settings: IndexerSettings) -> IndexReport:
@@ -89,10 +90,10 @@ def write_training_rows(
     rows = build_rows(training, found, count_tokens=count_tokens, seed=recipe.SEED)
     path = settings.home / "train.jsonl"
     write_rows(rows, path)
-    counts = count_kinds(rows)
-    kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
-    stage.note = f"{len(rows)} rows in {path}: {kinds}."
-    return Dataset(path, counts)
+    answers = count_kinds(rows)
+    kinds = ", ".join(f"{count} {kind}" for kind, count in answers.items())
+    stage.note = f"{len(rows)} rows in {path}, with {sum(answers.values())} answers: {kinds}."
+    return Dataset(path, len(rows), answers)
 
 
 def retrieve(
@@ -143,6 +144,7 @@ def train_adapter(stage: Stage, *, settings: Settings, dataset: Dataset, budget_
     facts = TrainingFacts(
         adapter=result.manifest.ref,
         rows=dataset.rows,
+        answers=dataset.answers,
         steps=result.steps,
         planned_steps=result.planned_steps,
         epochs=record.epochs,
@@ -226,5 +228,5 @@ def ask_questions(
 
 
 def count_kinds(rows: Sequence[TrainingRow]) -> dict[str, int]:
-    """How many rows there are of each kind."""
-    return dict(sorted(Counter[str](row.kind for row in rows).items()))
+    """How many answers there are of each kind."""
+    return dict(sorted(Counter[str](turn.kind for row in rows for turn in row.turns).items()))

@@ -32,13 +32,11 @@ def test_on_cpu_the_cache_is_small_unless_something_sizes_it() -> None:
     assert "kv_cache_memory_bytes" not in engine_arguments(share, accelerator="cpu")
 
 
-def test_the_engines_environment_suits_the_machine_unless_the_user_wants_another() -> None:
-    small = {"TORCH_COMPILE_DISABLE": "1", "VLLM_CPU_NUM_OF_RESERVED_CPU": "0"}
-    assert engine_environment(ServeSettings(), accelerator="cpu", cores=2) == small
-    assert engine_environment(ServeSettings(), accelerator="cpu", cores=64) == {"TORCH_COMPILE_DISABLE": "1"}
-    assert engine_environment(ServeSettings(), accelerator="gpu", cores=2) == {}
+def test_nothing_is_compiled_on_cpu_unless_the_user_wants_it() -> None:
+    assert engine_environment(ServeSettings(), accelerator="cpu") == {"TORCH_COMPILE_DISABLE": "1"}
+    assert engine_environment(ServeSettings(), accelerator="gpu") == {}
     wanted = ServeSettings(engine_environment={"TORCH_COMPILE_DISABLE": "0"})
-    assert engine_environment(wanted, accelerator="cpu", cores=64) == {"TORCH_COMPILE_DISABLE": "0"}
+    assert engine_environment(wanted, accelerator="cpu") == {"TORCH_COMPILE_DISABLE": "0"}
 
 
 @pytest.mark.parametrize("key", ["model", "max_loras", "enable_lora"])
