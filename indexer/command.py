@@ -21,12 +21,12 @@ from pydantic import ValidationError
 
 from indexer.connection import probe
 from indexer.discovery import discover
+from indexer.environment import section_values
 from indexer.errors import GraftworkError, InputError, PartialError, UnavailableError
 from indexer.pipeline import run_index
 from indexer.report import IndexProgress, IndexReport
 from indexer.settings import IndexerSettings
 
-ENV_PREFIX = "GRAFTWORK_INDEXER__"
 INTERRUPTED = 130
 
 
@@ -64,11 +64,7 @@ def settings_from(environment: Mapping[str, str], *, milvus_uri: str | None, emb
     Raises:
         InputError: An unknown or impossible value; the sentence names it.
     """
-    values = {
-        name.removeprefix(ENV_PREFIX).lower(): value
-        for name, value in environment.items()
-        if name.startswith(ENV_PREFIX)
-    }
+    values = section_values(environment, "indexer")
     values |= {name: flag for name, flag in (("milvus_uri", milvus_uri), ("embedder", embedder)) if flag is not None}
     try:
         return IndexerSettings.model_validate(values)
