@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from indexer.connection import probe
 from indexer.discovery import discover
 from indexer.environment import section_values
-from indexer.errors import GraftworkError, InputError, PartialError, UnavailableError
+from indexer.errors import GraftworkError, InputError, PartialError, UnavailableError, from_system
 from indexer.pipeline import run_index
 from indexer.report import IndexProgress, IndexReport
 from indexer.settings import IndexerSettings
@@ -49,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         print(json.dumps(report.to_json(), ensure_ascii=False), flush=True)
         _raise_partial(report)
-    except GraftworkError as error:
+    except (GraftworkError, OSError) as caught:
+        error = from_system(caught) if isinstance(caught, OSError) else caught
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:

@@ -21,7 +21,7 @@ import yaml
 from pydantic import ValidationError
 
 from indexer.environment import section_values
-from indexer.errors import GraftworkError, InputError
+from indexer.errors import GraftworkError, InputError, from_system
 from train.registry import AdapterRegistry
 from train.run import TrainProgress, TrainRequest, run_training
 from train.settings import HOME_FOLDERS, TrainSettings
@@ -50,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             progress=_print_progress,
             start_ray=_connect,
         )
-    except GraftworkError as error:
+    except (GraftworkError, OSError) as caught:
+        error = from_system(caught) if isinstance(caught, OSError) else caught
         print(json.dumps({"error": str(error), "exit_code": error.exit_code}), flush=True)
         return error.exit_code
     except KeyboardInterrupt:

@@ -100,8 +100,8 @@ def _start_ray(settings: Settings, *, environment: dict[str, str], temp_dir: Pat
     use_in_this_process(environment)
     import ray
 
-    temp_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
+        temp_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         ray.init(
             address="local",
             num_cpus=settings.deploy.logical_cpus,

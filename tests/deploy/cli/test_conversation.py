@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from deploy.cli import conversation
-from deploy.cli.main import report
+from deploy.cli.context import report
 from indexer.errors import GraftworkError, InputError, NotFoundError, UnavailableError
 
 CITATION = {
