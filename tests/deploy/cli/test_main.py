@@ -85,6 +85,7 @@ def test_every_verb_has_help(tmp_path: Path, verb: str) -> None:
         (["train", "/absent.jsonl", "--name", "a"], 6, "/absent.jsonl"),
         (["train", "/absent.jsonl", "--name", "../a"], 2, "'../a'"),
         (["logs", "nothing"], 2, "There is no component 'nothing'"),
+        (["logs", "milvus", "-f", "--json"], 2, "--follow never ends and --json is one object"),
         (["--config", "/absent.yaml", "settings"], 6, "/absent.yaml named by --config does not exist"),
     ],
 )
