@@ -192,7 +192,8 @@ def _stop_earlier(settings: Settings, console: Console) -> None:
 def _free_ports(user: Settings) -> recipe.DemoPorts:
     """The user's own HTTP port where it is free, so that the address is the usual one; any free port for Milvus."""
     milvus, serve = pick_free(2, taken=[user.serve.port])
-    return recipe.DemoPorts(milvus=milvus, serve=user.serve.port if is_free(user.serve.port) else serve)
+    is_usual = is_free(user.serve.port, host=user.serve.host)
+    return recipe.DemoPorts(milvus=milvus, serve=user.serve.port if is_usual else serve)
 
 
 @contextmanager

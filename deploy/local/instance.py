@@ -20,7 +20,7 @@ from deploy.local.first_token import FirstToken, request_tokens
 from deploy.local.interrupts import ending_signals_raise, uninterrupted
 from deploy.local.logs import last_lines, log_files
 from deploy.local.milvus_server import start_milvus
-from deploy.local.ports import pick_free
+from deploy.local.ports import in_url, pick_free
 from deploy.local.preflight import examine
 from deploy.local.processes import is_alive
 from deploy.local.ray_environment import ensure_token, ray_environment
@@ -259,7 +259,7 @@ def _initial_state(loaded: LoadedSettings) -> InstanceState:
     instance = instance_id(settings.home)
     ports = _choose_ports(settings)
     urls = {
-        "api": f"http://{_reachable(settings.serve.host)}:{ports['http']}",
+        "api": f"http://{in_url(settings.serve.host)}:{ports['http']}",
         "dashboard": f"http://{HOST}:{ports['dashboard']}",
         "milvus": settings.indexer.milvus_uri,
     }
@@ -291,10 +291,6 @@ def _choose_ports(settings: Settings) -> dict[str, int]:
     open_choices = [name for name, port in asked.items() if port == 0]
     chosen = pick_free(len(open_choices), taken=asked.values())
     return {**asked, **dict(zip(open_choices, chosen, strict=True))}
-
-
-def _reachable(host: str) -> str:
-    return HOST if host in {"0.0.0.0", "::"} else host
 
 
 def _log_tail(settings: Settings, state: InstanceState) -> tuple[str, ...]:
