@@ -2,8 +2,7 @@
 
 Settings come from the environment, `GRAFTWORK_INDEXER__MILVUS_URI` and so on, and from the flags here. Ray is the
 cluster at RAY_ADDRESS, or a local one for this run. Progress goes to standard error; the last line of standard output
-is the summary in JSON. Exit codes: 0 done, 2 bad input, 3 done but some documents failed, 4 something is not
-reachable, 5 conflict, 6 not found, 130 interrupted.
+is the summary in JSON.
 """
 
 from __future__ import annotations
@@ -28,6 +27,10 @@ from indexer.report import IndexProgress, IndexReport
 from indexer.settings import IndexerSettings
 
 INTERRUPTED = 130
+EXIT_CODES = (
+    "Exit codes: 0 done, 1 failed, 2 bad input, 3 done but some documents failed, 4 something is not reachable, "
+    "5 conflict, 6 not found, 130 interrupted."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,7 +79,9 @@ def settings_from(environment: Mapping[str, str], *, milvus_uri: str | None, emb
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m indexer", description="Index documents into a Milvus collection.")
+    parser = argparse.ArgumentParser(
+        prog="python -m indexer", description="Index documents into a Milvus collection.", epilog=EXIT_CODES
+    )
     parser.add_argument("paths", nargs="+", metavar="PATH", help="files and folders, readable by every Ray node")
     parser.add_argument("--collection", required=True, help="alias of the collection; made when missing")
     parser.add_argument("--tenant", help="whose documents these are (default: the setting default_tenant)")

@@ -40,7 +40,7 @@ from deploy.local.state import (
 from deploy.local.teardown import stop_instance
 from deploy.local.transient import sweep
 from deploy.local.versions import installed_versions
-from deploy.section import HAPROXY_PORTS
+from deploy.section import FIRST_TOKEN_TIMEOUT_S, HAPROXY_PORTS
 from indexer.errors import ConflictError, GraftworkError
 from train.registry.registry import AdapterRegistry
 
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from deploy.settings import LoadedSettings, Settings
 
 DASHBOARD_TIMEOUT_S = 60.0
-FIRST_TOKEN_TIMEOUT_S = 120.0
 _CLEAN_UP_GRACE_S = 10.0
 _TAIL_LINES = 12
 _Result = TypeVar("_Result")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import socket
 import subprocess
@@ -187,6 +188,7 @@ def test_status_of_nothing_is_down_with_versions(tmp_path: Path) -> None:
     found = json.loads(run(tmp_path, "status", "--json").stdout)
     assert (found["health"], found["processes"]) == ("down", [])
     assert found["versions"]["ray"]
+    assert found["versions"]["python"] == platform.python_version()
 
 
 def test_a_taken_port_refuses_the_start_and_leaves_nothing(tmp_path: Path, tiny_base: Path) -> None:
