@@ -13,10 +13,9 @@ import yaml
 from pydantic import JsonValue
 from pydantic_settings import BaseSettings, EnvSettingsSource
 
+from indexer.environment import ENV_DELIMITER, ENV_PREFIX
 from indexer.errors import InputError
 
-ENV_PREFIX = "GRAFTWORK_"
-ENV_DELIMITER = "__"
 # Variables of the same prefix that are no settings: the settings file itself, and the mark on an instance's processes.
 OTHER_VARIABLES = frozenset({"GRAFTWORK_CONFIG", "GRAFTWORK_INSTANCE"})
 TEST_PREFIX = "GRAFTWORK_TEST_"

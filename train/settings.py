@@ -10,11 +10,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from train.embedded_base import EMBEDDED_BASE
 
 _HOME = Path("~/.graftwork")
+# Folders that lie below the home folder unless set: field -> name there.
+HOME_FOLDERS = {"models_dir": "models", "registry": "registry", "storage_path": "runs"}
 UserPath = Annotated[Path, AfterValidator(Path.expanduser)]
 
 
-def _under_home(name: str) -> Path:
-    return (_HOME / name).expanduser()
+def _under_home(field: str) -> Path:
+    return (_HOME / HOME_FOLDERS[field]).expanduser()
 
 
 class TrainSettings(BaseModel):
@@ -31,13 +33,14 @@ class TrainSettings(BaseModel):
         description="Model to adapt: the embedded one, a local checkpoint folder, or a Hugging Face id.",
     )
     models_dir: UserPath = Field(
-        default_factory=lambda: _under_home("models"), description="Folder the embedded base model is unpacked into."
+        default_factory=lambda: _under_home("models_dir"),
+        description="Folder the embedded base model is unpacked into.",
     )
     registry: UserPath = Field(
         default_factory=lambda: _under_home("registry"), description="Folder of the adapter registry."
     )
     storage_path: UserPath = Field(
-        default_factory=lambda: _under_home("runs"),
+        default_factory=lambda: _under_home("storage_path"),
         description="Folder for checkpoints and logs of training runs; every node of the cluster must reach it.",
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -71,21 +70,18 @@ def import_adapter(
 ) -> None:
     """Publish an adapter that was trained elsewhere, after checking that it fits the base and the engine."""
     settings = cli_context(context).load().settings
-    from indexer.errors import NotFoundError
     from train.base_model import resolve_base
-    from train.registry.adapter_config import read_adapter_config
-    from train.registry.checks import check_servable
-    from train.registry.manifest import Provenance
+    from train.registry import importing
     from train.registry.registry import AdapterRegistry
 
-    folder = folder.expanduser().absolute()
-    if not folder.is_dir():
-        raise NotFoundError(f"There is no adapter folder {folder}.")
     with quiet_stdout(json_output), notes().status("checking the adapter against the base model"):
-        base = resolve_base(settings.train.base_model, models_dir=settings.train.models_dir)
-        check_servable(read_adapter_config(folder), max_rank=settings.serve.max_lora_rank, base=base)
-        manifest = AdapterRegistry(settings.train.registry).publish(
-            folder, name=name, base=base, provenance=Provenance(), make_stable=stable
+        manifest = importing.import_adapter(
+            folder.expanduser().absolute(),
+            name=name,
+            find_base=lambda: resolve_base(settings.train.base_model, models_dir=settings.train.models_dir),
+            registry=AdapterRegistry(settings.train.registry),
+            max_rank=settings.serve.max_lora_rank,
+            make_stable=stable,
         )
     if json_output:
         print_json({"adapter": manifest.ref, **manifest.model_dump(mode="json")})
@@ -102,16 +98,11 @@ def export(
 ) -> None:
     """Copy a version out of the registry, checked, as a folder that PEFT loads."""
     settings = cli_context(context).load().settings
-    from indexer.errors import ConflictError
+    from train.registry.importing import export_adapter
     from train.registry.registry import AdapterRegistry
 
-    registry = AdapterRegistry(settings.train.registry)
-    manifest = registry.resolve(ref)
-    registry.verify(manifest.name, manifest.version)
     folder = folder.expanduser().absolute()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConflictError(f"{folder} exists and is not an empty folder; name another one.")
-    shutil.copytree(registry.path(manifest.name, manifest.version), folder, dirs_exist_ok=True)
+    manifest = export_adapter(ref, folder, registry=AdapterRegistry(settings.train.registry))
     if json_output:
         print_json(
             {"adapter": manifest.ref, "folder": str(folder), "files": sorted(path.name for path in folder.iterdir())}

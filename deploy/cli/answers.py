@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deploy.cli.context import cli_context, notes, print_json, results
+from deploy.cli.context import cli_context, notes, print_json, report, results
 from deploy.cli.lifecycle import JsonOption
 
 if TYPE_CHECKING:
@@ -58,9 +58,10 @@ def ask(
 def chat(
     context: typer.Context, specialist: SpecialistOption, max_tokens: MaxTokensOption = None, url: UrlOption = None
 ) -> None:
-    """Talk with a specialist until Ctrl-D; it sees the whole conversation."""
+    """Talk with a specialist until Ctrl-D; it sees the whole conversation, but for questions that were refused."""
     endpoint = url or endpoint_of(cli_context(context).load().settings)
     from deploy.cli import conversation
+    from indexer.errors import InputError
 
     messages: list[ChatCompletionMessageParam] = []
     while True:
@@ -70,11 +71,15 @@ def chat(
             return
         if not question:
             continue
-        messages.append({"role": "user", "content": question})
-        answer = conversation.ask(
-            endpoint, specialist=specialist, messages=messages, max_tokens=max_tokens, on_text=_write
-        )
-        messages.append({"role": "assistant", "content": answer.text})
+        asked: list[ChatCompletionMessageParam] = [*messages, {"role": "user", "content": question}]
+        try:
+            answer = conversation.ask(
+                endpoint, specialist=specialist, messages=asked, max_tokens=max_tokens, on_text=_write
+            )
+        except InputError as error:
+            report(error)
+            continue
+        messages = [*asked, {"role": "assistant", "content": answer.text}]
         _finish(answer)
 
 

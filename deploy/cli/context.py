@@ -1,4 +1,4 @@
-"""What every verb shares: the options before it, settings, where text and JSON go."""
+"""What every verb shares: the options before it, settings, where text, JSON and errors go."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from deploy.settings import LoadedSettings
+    from indexer.errors import GraftworkError
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,13 @@ def print_json(document: Mapping[str, object]) -> None:
     """Prints one JSON object as one line, the last on standard output."""
     sys.stdout.write(json.dumps(document, ensure_ascii=False, default=str) + "\n")
     sys.stdout.flush()
+
+
+def report(error: GraftworkError) -> int:
+    """Writes the error's one line to standard error; returns its exit code."""
+    sys.stderr.write(f"graftwork: {' '.join(str(error).split())}\n")
+    code = getattr(error, "cause_exit_code", error.exit_code)
+    return int(code)
 
 
 @contextmanager

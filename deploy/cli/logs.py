@@ -26,10 +26,13 @@ def logs(
     json_output: JsonOption = False,
 ) -> None:
     """Show the log of one component, of the running instance or else of the last one."""
+    from indexer.errors import InputError
+
+    if follow and json_output:
+        raise InputError("--follow never ends and --json is one object at the end; leave one of the two out.")
     settings = cli_context(context).load().settings
     from deploy.local import logs as log
     from deploy.local.state import instance_id, temp_dir_of
-    from indexer.errors import InputError
 
     temp_dir = temp_dir_of(instance_id(settings.home))
     files = {name: log.log_files(name, run_dir=settings.run_dir, temp_dir=temp_dir) for name in log.COMPONENTS}

@@ -11,6 +11,7 @@ Modules of verbs import Ray, torch, vLLM and pymilvus inside the verbs only, so 
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -19,8 +20,8 @@ import typer
 from typer.exceptions import TyperException
 
 from deploy.cli import adapters, answers, demo, index, lifecycle, logs, reports, specialists, train
-from deploy.cli.context import CliContext
-from indexer.errors import GraftworkError, InputError
+from deploy.cli.context import CliContext, report
+from indexer.errors import GraftworkError, InputError, from_system
 
 INTERRUPTED = 130
 app = typer.Typer(
@@ -81,14 +82,19 @@ def run() -> None:
         sys.exit(0)
     except TyperException as error:
         sys.exit(_show_usage_error(error))
+    except OSError as error:
+        exit_code = report(from_system(error))
+        _give_up_unwritten_output()
+        sys.exit(exit_code)
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def report(error: GraftworkError) -> int:
-    """Writes the error's one line to standard error; returns its exit code."""
-    sys.stderr.write(f"graftwork: {' '.join(str(error).split())}\n")
-    code = getattr(error, "cause_exit_code", error.exit_code)
-    return int(code)
+def _give_up_unwritten_output() -> None:
+    """Drops what standard output cannot take, which Python would try again and complain about at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _show_usage_error(error: TyperException) -> int:

@@ -37,7 +37,10 @@ def status(context: typer.Context, json_output: JsonOption = False) -> None:
 
 
 def doctor(context: typer.Context, json_output: JsonOption = False) -> None:
-    """Check memory, ports, versions, engine, model files, authentication; exits with 4 or 5 if `up` would refuse."""
+    """Check memory, ports, versions, engine, model files, authentication, as `up` does.
+
+    The first check that failed decides the exit code: 2, 4 or 5.
+    """
     loaded = cli_context(context).load()
     from dataclasses import asdict
 

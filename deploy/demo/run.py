@@ -35,8 +35,9 @@ from deploy.local.interrupts import ending_signals_raise, uninterrupted
 from deploy.local.ports import is_free, pick_free
 from deploy.local.runtime import runtime
 from deploy.local.shutdown import down
+from deploy.local.state import ANOTHER_HOME
 from deploy.local.versions import installed_versions
-from indexer.errors import ConflictError, GraftworkError, PartialError
+from indexer.errors import ConflictError, GraftworkError, PartialError, writing
 
 if TYPE_CHECKING:
     from deploy.settings import Settings
@@ -191,7 +192,8 @@ def _stop_earlier(settings: Settings, console: Console) -> None:
 def _free_ports(user: Settings) -> recipe.DemoPorts:
     """The user's own HTTP port where it is free, so that the address is the usual one; any free port for Milvus."""
     milvus, serve = pick_free(2, taken=[user.serve.port])
-    return recipe.DemoPorts(milvus=milvus, serve=user.serve.port if is_free(user.serve.port) else serve)
+    is_usual = is_free(user.serve.port, host=user.serve.host)
+    return recipe.DemoPorts(milvus=milvus, serve=user.serve.port if is_usual else serve)
 
 
 @contextmanager
@@ -200,9 +202,13 @@ def _only_demo(home: Path) -> Iterator[None]:
 
     Raises:
         ConflictError: Another demo runs there.
+        UnavailableError: Nothing can be written there.
     """
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "demo.lock").open("w") as file:
+    lock = home / "demo.lock"
+    with writing("The lock of the demo", lock, otherwise=ANOTHER_HOME):
+        home.mkdir(parents=True, exist_ok=True)
+        file = lock.open("w")
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

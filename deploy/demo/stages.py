@@ -19,6 +19,7 @@ from deploy.demo.budget import Stage
 from deploy.demo.questions import Question
 from deploy.demo.report import TrainingFacts
 from deploy.demo.rows import TrainingRow, build_rows, write_rows
+from deploy.local.ports import in_url
 from indexer.errors import InputError, PartialError, UnavailableError
 from indexer.settings import IndexerSettings
 
@@ -179,7 +180,7 @@ def start_app(stage: Stage, *, settings: Settings, adapter_ref: str) -> UpResult
 
 def app_url(settings: Settings) -> str:
     """The OpenAI endpoint of the demo's app."""
-    return f"http://{settings.serve.host}:{settings.serve.port}/v1"
+    return f"http://{in_url(settings.serve.host)}:{settings.serve.port}/v1"
 
 
 def ask_questions(

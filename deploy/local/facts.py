@@ -149,6 +149,6 @@ def _haproxy() -> Path | None:
 
 
 def _existing(folder: Path) -> Path:
-    while not folder.exists():
+    while not os.path.exists(folder):  # Path.exists raises where a folder above may not be entered.
         folder = folder.parent
     return folder

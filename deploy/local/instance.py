@@ -20,7 +20,7 @@ from deploy.local.first_token import FirstToken, request_tokens
 from deploy.local.interrupts import ending_signals_raise, uninterrupted
 from deploy.local.logs import last_lines, log_files
 from deploy.local.milvus_server import start_milvus
-from deploy.local.ports import pick_free
+from deploy.local.ports import in_url, pick_free
 from deploy.local.preflight import examine
 from deploy.local.processes import is_alive
 from deploy.local.ray_environment import ensure_token, ray_environment
@@ -40,7 +40,7 @@ from deploy.local.state import (
 from deploy.local.teardown import stop_instance
 from deploy.local.transient import sweep
 from deploy.local.versions import installed_versions
-from deploy.section import HAPROXY_PORTS
+from deploy.section import FIRST_TOKEN_TIMEOUT_S, HAPROXY_PORTS
 from indexer.errors import ConflictError, GraftworkError
 from train.registry.registry import AdapterRegistry
 
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from deploy.settings import LoadedSettings, Settings
 
 DASHBOARD_TIMEOUT_S = 60.0
-FIRST_TOKEN_TIMEOUT_S = 120.0
 _CLEAN_UP_GRACE_S = 10.0
 _TAIL_LINES = 12
 _Result = TypeVar("_Result")
@@ -259,7 +258,7 @@ def _initial_state(loaded: LoadedSettings) -> InstanceState:
     instance = instance_id(settings.home)
     ports = _choose_ports(settings)
     urls = {
-        "api": f"http://{_reachable(settings.serve.host)}:{ports['http']}",
+        "api": f"http://{in_url(settings.serve.host)}:{ports['http']}",
         "dashboard": f"http://{HOST}:{ports['dashboard']}",
         "milvus": settings.indexer.milvus_uri,
     }
@@ -291,10 +290,6 @@ def _choose_ports(settings: Settings) -> dict[str, int]:
     open_choices = [name for name, port in asked.items() if port == 0]
     chosen = pick_free(len(open_choices), taken=asked.values())
     return {**asked, **dict(zip(open_choices, chosen, strict=True))}
-
-
-def _reachable(host: str) -> str:
-    return HOST if host in {"0.0.0.0", "::"} else host
 
 
 def _log_tail(settings: Settings, state: InstanceState) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections import deque
@@ -28,13 +29,17 @@ def ray_log_folder(*, run_dir: Path, temp_dir: Path) -> Path:
 
 
 def keep_logs(*, run_dir: Path, temp_dir: Path) -> None:
-    """Copies the session's logs out of the temporary folder before it is removed, in place of those kept before."""
+    """Copies the session's logs out of the temporary folder before it is removed, in place of those kept before.
+
+    Those for which there is no room are lost: a full disk must not keep an instance from being stopped.
+    """
     source = temp_dir / "session_latest" / "logs"
     if not source.is_dir():
         return
     target = run_dir / KEPT_LOGS
     shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(source, target, ignore_dangling_symlinks=True, dirs_exist_ok=True)
+    with contextlib.suppress(OSError):
+        shutil.copytree(source, target, ignore_dangling_symlinks=True, dirs_exist_ok=True)
 
 
 def log_files(component: str, *, run_dir: Path, temp_dir: Path) -> tuple[Path, ...]:

@@ -11,8 +11,8 @@ from pathlib import Path
 from deploy.local.logs import last_lines
 from deploy.local.ports import wait_until_listening
 from deploy.local.processes import start_ticks
-from deploy.local.state import ServerProcess
-from indexer.errors import ConflictError, UnavailableError
+from deploy.local.state import ANOTHER_HOME, ServerProcess
+from indexer.errors import ConflictError, UnavailableError, writing
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 60.0
@@ -25,13 +25,17 @@ def start_milvus(*, port: int, data_dir: Path, log: Path, environment: Mapping[s
 
     Raises:
         ConflictError: Another server holds the data folder.
-        UnavailableError: It ended or did not answer within a minute; the last log lines say why.
+        UnavailableError: It ended or did not answer within a minute, and the last log lines say why; or data folder
+            or log cannot be written.
     """
-    data_dir.mkdir(parents=True, exist_ok=True)
-    log.parent.mkdir(parents=True, exist_ok=True)
+    with writing("The data of milvus-lite", data_dir, otherwise="set deploy.milvus_data to another folder"):
+        data_dir.mkdir(parents=True, exist_ok=True)
+    with writing("The log of milvus-lite", log, otherwise=ANOTHER_HOME):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        output = log.open("ab")
     command = [sys.executable, "-m", "deploy.local.milvus_main", "server"]
     command += ["--data-dir", str(data_dir), "--host", HOST, "--port", str(port)]
-    with log.open("ab") as output:
+    with output:
         begin = output.tell()
         process = subprocess.Popen(
             command,

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.local.processes import MARK
+from deploy.local.state import ANOTHER_HOME
+from indexer.errors import writing
 
 TOKEN_FILE = "ray_auth_token"
 # Of the caller's environment, what would point our Ray at another cluster or another token.
@@ -25,15 +27,24 @@ _QUIET = {
 
 
 def ensure_token(run_dir: Path) -> Path:
-    """The home's token file; made at the first call, readable by its owner only."""
-    run_dir.mkdir(parents=True, exist_ok=True)
+    """The home's token file; made at the first call, readable by its owner only.
+
+    Raises:
+        UnavailableError: It cannot be made.
+    """
     path = run_dir / TOKEN_FILE
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_hex(32))
+    with writing("Ray's token", path, otherwise=ANOTHER_HOME):
+        run_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return path
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_hex(32))
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
     return path
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from deploy.local.processes import ProcessFacts
 from deploy.local.state import ServerProcess
-from indexer.errors import UnavailableError
+from indexer.errors import UnavailableError, writing
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 120.0
@@ -63,7 +63,8 @@ def start_ray(options: RayNodeOptions, *, environment: Mapping[str, str]) -> Non
     Raises:
         UnavailableError: It failed or took longer than two minutes; the message carries its last words.
     """
-    options.temp_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with writing("Ray's temporary folder", options.temp_dir, otherwise="clear /tmp up"):
+        options.temp_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         done = subprocess.run(
             start_command(options),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ from deploy.local.state import (
 )
 from deploy.local.teardown import stop_instance
 from deploy.local.transient import sweep
-from indexer.errors import GraftworkError
+from indexer.errors import GraftworkError, UnavailableError
 
 if TYPE_CHECKING:
     from deploy.settings import Settings
@@ -77,7 +78,8 @@ def _state(path: Path) -> InstanceState | None:
 
 def _shut_serve_down(settings: Settings, state: InstanceState, *, path: Path, progress: Callable[[str], None]) -> bool:
     was_up = state.phase == "up"
-    write_state(path, replace(state, phase="stopping"))
+    with contextlib.suppress(UnavailableError):  # A full disk must not keep it from being stopped.
+        write_state(path, replace(state, phase="stopping"))
     if not was_up or not all(is_alive(process.key) for process in state.processes):
         return False
     progress("draining the app")

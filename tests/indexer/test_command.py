@@ -2,17 +2,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from indexer.command import main, settings_from
-from indexer.errors import InputError
+from indexer.command import EXIT_CODES, INTERRUPTED, main, settings_from
+from indexer.errors import GraftworkError, InputError
 from tests.indexer.conftest import free_port
 
 ROOT = Path(__file__).parents[2]
+README = ROOT / "indexer" / "README.md"
 
 
 def test_flags_come_before_the_environment() -> None:
@@ -28,6 +30,16 @@ def test_flags_come_before_the_environment() -> None:
 def test_a_bad_setting_is_named(name: str, value: str) -> None:
     with pytest.raises(InputError, match=f"indexer.{name.lower()}"):
         settings_from({f"GRAFTWORK_INDEXER__{name}": value}, milvus_uri=None, embedder=None)
+
+
+def test_help_and_readme_name_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    shown, readme = (" ".join(text.split()) for text in (capsys.readouterr().out, README.read_text()))
+    assert EXIT_CODES in shown
+    assert EXIT_CODES in readme
+    codes = {error.exit_code for error in (GraftworkError, *GraftworkError.__subclasses__())} | {0, INTERRUPTED}
+    assert {int(code) for code in re.findall(r"\d+", EXIT_CODES)} == codes
 
 
 def test_errors_are_one_line_and_an_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

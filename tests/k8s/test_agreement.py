@@ -15,7 +15,20 @@ from pydantic import BaseModel
 from deploy.engine_arguments import known_arguments
 from indexer.settings import IndexerSettings
 from serve.settings import AppArgs
-from tests.k8s.rendering import OVERLAYS, RAY_KINDS, ROOT, Document, one, pod_templates, ray_pods, render, serve_config
+from tests.k8s.rendering import (
+    OVERLAYS,
+    RAY_KINDS,
+    ROOT,
+    Document,
+    RayPod,
+    environment,
+    one,
+    pod_templates,
+    ray_pods,
+    render,
+    serve_config,
+)
+from train.__main__ import load_settings
 from train.settings import TrainSettings
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -104,6 +117,22 @@ def test_settings_are_ones_that_the_packages_know(documents: list[Document]) -> 
     assert Path(settings["GRAFTWORK_TRAIN__REGISTRY"]).is_relative_to(settings["GRAFTWORK_HOME"])
 
 
+def test_training_reads_the_environment_of_its_pod_and_publishes_where_the_app_looks(documents: list[Document]) -> None:
+    args = AppArgs.model_validate(serve_config(documents)["applications"][0]["args"])
+    pods = {str(pod): pod for pod in ray_pods(documents)}
+    job, service = pods["RayJob/graftwork-train head"], pods["RayService/graftwork worker"]
+    variables = environment(documents, job.container)
+    train = load_settings(None, [], environment=variables)
+    assert (train.base_model, train.models_dir, train.registry) == (args.base_model, args.models_dir, args.registry)
+    assert train.rank <= args.serve.max_lora_rank
+    assert str(train.workers) == variables["GRAFTWORK_TRAIN__WORKERS"]
+    assert str(train.use_gpu).lower() == variables["GRAFTWORK_TRAIN__USE_GPU"]
+    for path in (train.registry, train.models_dir, train.storage_path):
+        claim = _claim_at(job, path)
+        assert claim == _claim_at(pods["RayJob/graftwork-train worker"], path) == _claim_at(service, path)
+        assert claim is not None, f"{path} lies on no volume and is lost with its pod"
+
+
 def test_secret_variables_are_settings_too(documents: list[Document]) -> None:
     for pod in ray_pods(documents):
         for entry in pod.container.get("env", []):
@@ -151,6 +180,21 @@ def test_the_entry_point_of_a_job_takes_the_flags_it_is_given(job: str) -> None:
     flags = [word for word in words[3:] if word.startswith("--")]
     assert flags
     assert [flag for flag in flags if flag not in done.stdout] == []
+
+
+def _claim_at(pod: RayPod, path: Path) -> str | None:
+    """The name of the claim that a pod has at a path; None where the path is the pod's own."""
+    claims = {
+        volume["name"]: volume["persistentVolumeClaim"]["claimName"]
+        for volume in pod.spec["volumes"]
+        if "persistentVolumeClaim" in volume
+    }
+    found = [
+        claims[mount["name"]]
+        for mount in pod.container["volumeMounts"]
+        if mount["name"] in claims and path.is_relative_to(mount["mountPath"])
+    ]
+    return found[0] if found else None
 
 
 def _section(settings: dict[str, str], section: str) -> dict[str, str]:

@@ -55,31 +55,35 @@ def make_adapter(tmp_path: Path) -> AdapterMaker:
     """Write a PEFT adapter folder that fits `small_base`; keyword arguments replace fields of adapter_config.json."""
     made = 0
 
-    def make(*, rank: int = 4, hidden: int = 8, seed: int = 0, **config: object) -> Path:
+    def make(**adapter: object) -> Path:
         nonlocal made
         made += 1
-        folder = tmp_path / f"adapter-{made}"
-        folder.mkdir()
-        generator = np.random.default_rng(seed)
-        tensors = {}
-        for module, out in (("self_attn.q_proj", hidden), ("mlp.up_proj", 2 * hidden)):
-            prefix = f"base_model.model.model.layers.0.{module}"
-            tensors[f"{prefix}.lora_A.weight"] = generator.standard_normal((rank, hidden), dtype=np.float32)
-            tensors[f"{prefix}.lora_B.weight"] = generator.standard_normal((out, rank), dtype=np.float32)
-        save_file(tensors, folder / "adapter_model.safetensors")
-        fields = {
-            "peft_type": "LORA",
-            "base_model_name_or_path": "somewhere/else",
-            "r": rank,
-            "lora_alpha": 2 * rank,
-            "target_modules": ["q_proj", "up_proj"],
-            "bias": "none",
-            "modules_to_save": None,
-        }
-        (folder / "adapter_config.json").write_text(json.dumps(fields | config))
-        return folder
+        return write_adapter(tmp_path / f"adapter-{made}", **adapter)  # type: ignore[arg-type]
 
     return make
+
+
+def write_adapter(folder: Path, *, rank: int = 4, hidden: int = 8, seed: int = 0, **config: object) -> Path:
+    """Write a PEFT adapter folder that fits what `write_checkpoint` writes."""
+    folder.mkdir()
+    generator = np.random.default_rng(seed)
+    tensors = {}
+    for module, out in (("self_attn.q_proj", hidden), ("mlp.up_proj", 2 * hidden)):
+        prefix = f"base_model.model.model.layers.0.{module}"
+        tensors[f"{prefix}.lora_A.weight"] = generator.standard_normal((rank, hidden), dtype=np.float32)
+        tensors[f"{prefix}.lora_B.weight"] = generator.standard_normal((out, rank), dtype=np.float32)
+    save_file(tensors, folder / "adapter_model.safetensors")
+    fields = {
+        "peft_type": "LORA",
+        "base_model_name_or_path": "somewhere/else",
+        "r": rank,
+        "lora_alpha": 2 * rank,
+        "target_modules": ["q_proj", "up_proj"],
+        "bias": "none",
+        "modules_to_save": None,
+    }
+    (folder / "adapter_config.json").write_text(json.dumps(fields | config))
+    return folder
 
 
 @pytest.fixture(scope="session")

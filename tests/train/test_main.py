@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.settings import load_settings as load_command_line_settings
 from indexer.errors import InputError, NotFoundError, UnavailableError
 from train.__main__ import load_settings, main
 
@@ -12,10 +13,55 @@ from train.__main__ import load_settings, main
 def test_a_section_and_single_settings_are_put_together(tmp_path: Path) -> None:
     file = tmp_path / "graftwork.yaml"
     file.write_text("serve: {port: 1}\ntrain:\n  rank: 8\n  workers: 1\n")
-    settings = load_settings(file, ["rank=4", "target_modules=[q_proj, v_proj]", "max_steps=null"])
+    settings = load_settings(file, ["rank=4", "target_modules=[q_proj, v_proj]", "max_steps=null"], environment={})
     assert (settings.rank, settings.workers, settings.target_modules) == (4, 1, ["q_proj", "v_proj"])
     file.write_text("rank: 8\n")
-    assert load_settings(file, []).rank == 8
+    assert load_settings(file, [], environment={}).rank == 8
+
+
+def test_the_environment_wins_over_the_file_and_a_flag_over_both(tmp_path: Path) -> None:
+    file = tmp_path / "graftwork.yaml"
+    file.write_text("train: {rank: 8, workers: 3, epochs: 5}")
+    environment = {"GRAFTWORK_TRAIN__RANK": "4", "GRAFTWORK_TRAIN__WORKERS": "1", "GRAFTWORK_INDEXER__EMBEDDER": "e"}
+    settings = load_settings(file, ["rank=2"], environment=environment)
+    assert (settings.rank, settings.workers, settings.epochs) == (2, 1, 5)
+
+
+def test_folders_that_are_not_set_lie_below_the_home_of_the_environment() -> None:
+    environment = {"GRAFTWORK_HOME": "/volume", "GRAFTWORK_TRAIN__REGISTRY": "/elsewhere"}
+    settings = load_settings(None, [], environment=environment)
+    assert settings.registry == Path("/elsewhere")
+    assert (settings.models_dir, settings.storage_path) == (Path("/volume/models"), Path("/volume/runs"))
+
+
+def test_a_variable_means_what_it_means_to_the_command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    environment = {
+        "GRAFTWORK_HOME": str(tmp_path),
+        "GRAFTWORK_TRAIN__TARGET_MODULES": '["q_proj", "v_proj"]',
+        "GRAFTWORK_TRAIN__USE_RSLORA": "true",
+        "GRAFTWORK_TRAIN__LEARNING_RATE": "1e-4",
+        "GRAFTWORK_TRAIN__MAX_STEPS": "7",
+        "GRAFTWORK_TRAIN__STORAGE_PATH": "/runs",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    assert load_settings(None, [], environment=environment) == load_command_line_settings().settings.train
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("RNAK", "8", "rnak '8', set by the environment, cannot be used"),
+        ("RANK", "many", "rank 'many', set by the environment, cannot be used"),
+    ],
+)
+def test_a_variable_that_cannot_be_used_is_named_with_its_value(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str, says: str
+) -> None:
+    monkeypatch.setenv(f"GRAFTWORK_TRAIN__{name}", value)
+    assert main(["rows.jsonl", "--name", "a"]) == InputError.exit_code
+    assert says in json.loads(capsys.readouterr().out)["error"]
 
 
 @pytest.mark.parametrize(
@@ -26,7 +72,8 @@ def test_a_section_and_single_settings_are_put_together(tmp_path: Path) -> None:
         ("- 1", [], "mapping"),
         ("train: {", [], "cannot be read"),
         ("train: {}", ["rank"], "KEY=VALUE"),
-        ("train: {}", ["rank=many"], "rank"),
+        ("train: {}", ["rank=many"], "rank 'many', set by --set,"),
+        ("train: {}", ["rank={"], "no YAML"),
         ("train: {}", ["rank=65"], "rank 65 is above max_rank 64"),
     ],
 )
@@ -36,7 +83,7 @@ def test_settings_that_cannot_be_used_are_named(
     file = tmp_path / "graftwork.yaml"
     file.write_text(content)
     with pytest.raises(InputError) as caught:
-        load_settings(file, assignments)
+        load_settings(file, assignments, environment={})
     assert says in str(caught.value)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from indexer.errors import ConflictError, InputError, NotFoundError
@@ -20,7 +21,7 @@ def import_adapter(
     folder: Path,
     *,
     name: str,
-    base: BaseModelFiles,
+    find_base: Callable[[], BaseModelFiles],
     registry: AdapterRegistry,
     max_rank: int,
     make_stable: bool = True,
@@ -30,6 +31,14 @@ def import_adapter(
     The base model that adapter_config.json names is a hint that is not read: names and sizes of the tensors, held
     against the base model's own weights, decide whether the adapter fits. (Two fine-tunes of one architecture cannot be
     told apart that way; nothing in a PEFT folder would tell.)
+
+    Args:
+        folder: What PEFT's `save_pretrained` wrote.
+        name: Name in the registry.
+        find_base: Gives the base model; asked only once the folder holds an adapter, for it may have to be unpacked.
+        registry: Where it is published.
+        max_rank: Highest rank that the server loads.
+        make_stable: Whether `name@stable` means the new version.
 
     Raises:
         NotFoundError: There is no such folder.
@@ -43,6 +52,7 @@ def import_adapter(
         pickled = sorted(file.name for file in folder.iterdir() if file.suffix in _PICKLED)
         found = f"only {', '.join(pickled)}, which can run code when loaded" if pickled else "none"
         raise InputError(f"{folder} has no {ADAPTER_FILES[0]} ({found}); save the adapter again as safetensors.")
+    base = find_base()
     check_servable(config, max_rank=max_rank, base=base)
     check_tensors(read_tensor_headers(weights), rank=config.r, base=base)
     return registry.publish(folder, name=name, base=base, provenance=Provenance(), make_stable=make_stable)

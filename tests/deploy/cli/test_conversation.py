@@ -1,15 +1,13 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from deploy.cli import conversation
-from deploy.cli.main import report
+from deploy.cli.context import report
 from indexer.errors import GraftworkError, InputError, NotFoundError, UnavailableError
+from tests.deploy.cli.conftest import Server, chunk
 
 CITATION = {
     "n": 1,
@@ -21,50 +19,6 @@ CITATION = {
     "cited": True,
 }
 GRAFTWORK = {"specialist": "s", "citations": [CITATION], "invalid_markers": 0, "timings": {"total_ms": 3.0}}
-
-
-def chunk(*, text: str | None = None, finish: str | None = None, **extra: object) -> dict[str, object]:
-    choices = (
-        [] if text is None and finish is None else [{"index": 0, "delta": {"content": text}, "finish_reason": finish}]
-    )
-    return {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "s", "choices": choices, **extra}
-
-
-class Server:
-    """An OpenAI endpoint with one prepared answer; keeps the last request body."""
-
-    def __init__(self) -> None:
-        self.status = 200
-        self.payload = ""
-        self.body: dict[str, object] = {}
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                server.body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                self.send_response(server.status)
-                kind = "text/event-stream" if server.status == 200 else "application/json"
-                self.send_header("Content-Type", kind)
-                self.end_headers()
-                self.wfile.write(server.payload.encode())
-
-            def log_message(self, format: str, *args: object) -> None:
-                return
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.http.server_address[1]}/v1"
-
-    def stream(self, *chunks: dict[str, object]) -> None:
-        self.payload = "".join(f"data: {json.dumps(entry)}\n\n" for entry in chunks) + "data: [DONE]\n\n"
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    running = Server()
-    yield running
-    running.http.shutdown()
-    running.http.server_close()
 
 
 def ask(server: Server, said: list[str] | None = None) -> conversation.Answer:

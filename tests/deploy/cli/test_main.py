@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import socket
 import subprocess
@@ -85,6 +86,7 @@ def test_every_verb_has_help(tmp_path: Path, verb: str) -> None:
         (["train", "/absent.jsonl", "--name", "a"], 6, "/absent.jsonl"),
         (["train", "/absent.jsonl", "--name", "../a"], 2, "'../a'"),
         (["logs", "nothing"], 2, "There is no component 'nothing'"),
+        (["logs", "milvus", "-f", "--json"], 2, "--follow never ends and --json is one object"),
         (["--config", "/absent.yaml", "settings"], 6, "/absent.yaml named by --config does not exist"),
     ],
 )
@@ -104,6 +106,48 @@ def test_wrong_usage_is_two(tmp_path: Path, arguments: list[str]) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert "Error" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["up"], "The lock of the instance cannot be written at"),
+        (["down"], "The lock of the instance cannot be written at"),
+        (["demo", "--quick"], "The lock of the demo cannot be written at"),
+        (["search", "q", "--collection", "c"], "Ray's token cannot be written at"),
+        (["doctor", "--json"], "The embedded base model cannot be written at"),
+        (["status"], "The system refuses"),
+    ],
+)
+def test_a_home_that_cannot_be_used_is_one_line_with_path_and_cause(
+    tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    (tmp_path / "file").write_text("a file where a folder belongs")
+    home = tmp_path / "file" / "home"
+    done = run(tmp_path, "--home", str(home), *arguments)
+    assert done.returncode == 4, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert words in done.stderr
+    assert str(home) in done.stderr
+    assert "Not a directory; " in done.stderr
+
+
+def test_a_dry_run_for_a_home_that_cannot_be_used_still_has_a_plan(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a file where a folder belongs")
+    done = run(tmp_path, "--home", str(tmp_path / "file" / "home"), "up", "--dry-run", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["base_model"] == "smollm2-135m-instruct"
+
+
+def test_output_that_fits_on_no_disk_is_one_line_and_its_code(tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        command = [*COMMAND, "settings", "--json"]
+        done = subprocess.run(
+            command, cwd="/", env=environment(tmp_path), stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 4
+    assert done.stderr.startswith("graftwork: The system refuses what is asked of it: No space left on device")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_settings_mistake_names_key_and_variable(tmp_path: Path) -> None:
@@ -144,6 +188,7 @@ def test_status_of_nothing_is_down_with_versions(tmp_path: Path) -> None:
     found = json.loads(run(tmp_path, "status", "--json").stdout)
     assert (found["health"], found["processes"]) == ("down", [])
     assert found["versions"]["ray"]
+    assert found["versions"]["python"] == platform.python_version()
 
 
 def test_a_taken_port_refuses_the_start_and_leaves_nothing(tmp_path: Path, tiny_base: Path) -> None:

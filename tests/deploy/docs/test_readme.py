@@ -26,6 +26,13 @@ def test_the_readme_shows_the_two_commands_and_what_they_print() -> None:
     assert {"make demo", "make test"} <= set(commands)
 
 
+def test_each_folder_that_the_readme_names_says_what_flows_in_and_out() -> None:
+    folders = re.findall(r"^    ([a-z0-9]+)/  ", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert {"indexer", "train", "serve", "deploy", "k8s", "tests"} == set(folders)
+    for folder in folders:
+        assert re.search(r"\b[Ii]n\b.*\b[Oo]ut\b", (ROOT / folder / "README.md").read_text(), re.DOTALL), folder
+
+
 @pytest.mark.parametrize(("document", "command"), SHOWN, ids=lambda value: str(value)[:60])
 def test_a_shown_command_exists_with_its_options(document: str, command: str) -> None:
     words = shlex.split(command, comments=True)

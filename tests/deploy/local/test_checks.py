@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from deploy.cli.reports import doctor
 from deploy.local.checks import CheckInput, Verdict, judge, refuse_failed
 from deploy.local.facts import MachineFacts, ModelFacts
 from deploy.local.plan import launch_plan
@@ -102,6 +104,23 @@ def test_a_taken_port_is_a_conflict_and_other_failures_are_named_with_it() -> No
         refuse_failed(tuple(verdicts(facts).values()))
     with pytest.raises(UnavailableError, match=r"MiB of memory are free.* Taken: port 19530"):
         refuse_failed(tuple(verdicts(replace(facts, free_memory_mib=1)).values()))
+
+
+def test_the_help_of_doctor_names_the_codes_that_failed_checks_end_with() -> None:
+    bad = replace(
+        GOOD,
+        python=(3, 13),
+        engines=(),
+        versions={},
+        free_memory_mib=1,
+        home_writable=False,
+        taken_ports={"serve.port": (8000, "pid 7 (nginx)")},
+        model=ModelFacts("m", None, 0, "No such model."),
+        unserved={"a": "Its rank is wrong."},
+        haproxy=None,
+    )
+    codes = {verdict.error.exit_code for verdict in verdicts(bad).values() if verdict.status == "failed"}
+    assert codes == {int(code) for code in re.findall(r"\b\d\b", str(doctor.__doc__))}
 
 
 def test_nothing_is_raised_for_warnings() -> None:

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from deploy.local.logs import KEPT_LOGS, follow, keep_logs, last_lines, log_files
+from tests.full_disk import full_disk
 
 
 def session(temp_dir: Path) -> Path:
@@ -38,6 +39,13 @@ def test_kept_logs_stand_in_for_a_session_that_is_gone(tmp_path: Path) -> None:
     assert found == (run / KEPT_LOGS / "raylet.out",)
     keep_logs(run_dir=run, temp_dir=tmp_path / "gone")
     assert found[0].read_text() == "started\n"
+
+
+def test_logs_for_which_there_is_no_room_keep_nothing_from_going_on(tmp_path: Path) -> None:
+    session(tmp_path / "temp")
+    with full_disk():
+        keep_logs(run_dir=tmp_path / "run", temp_dir=tmp_path / "temp")
+    assert log_files("ray", run_dir=tmp_path / "run", temp_dir=tmp_path / "gone") == ()
 
 
 def test_last_lines(tmp_path: Path) -> None:

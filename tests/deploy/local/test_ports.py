@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from deploy.local.ports import holder, is_free, pick_free, wait_until_listening
-from indexer.errors import UnavailableError
+from deploy.local.ports import holder, in_url, is_free, pick_free, wait_until_listening
+from indexer.errors import InputError, UnavailableError
 
 
 def test_a_listening_port_is_taken_even_where_it_would_share() -> None:
@@ -21,6 +21,53 @@ def test_a_listening_port_is_taken_even_where_it_would_share() -> None:
         assert not is_free(port, host="0.0.0.0")
         assert f"pid {os.getpid()} " in holder(port)
     assert is_free(port)
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6 loopback")
+
+
+@needs_ipv6
+@pytest.mark.parametrize("host", ["::1", "::"])
+def test_an_ipv6_port_is_free_until_something_listens(host: str) -> None:
+    with socket.socket(socket.AF_INET6) as server:
+        server.bind((host, 0))
+        port = server.getsockname()[1]
+        server.listen()
+        assert not is_free(port, host=host)
+    assert is_free(port, host=host)
+
+
+@needs_ipv6
+def test_an_ipv4_server_takes_the_port_of_one_that_listens_everywhere_but_not_of_ipv6_loopback() -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        assert not is_free(port, host="::")
+        assert is_free(port, host="::1")
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1"])
+def test_an_address_of_another_machine_is_no_taken_port(host: str) -> None:
+    with pytest.raises(InputError, match=f"No server can listen at {host} on this machine: .*; set serve.host"):
+        is_free(8000, host=host)
+
+
+@pytest.mark.parametrize(
+    ("host", "named"),
+    [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::1", "[::1]"), ("::", "[::1]"), ("box", "box")],
+)
+def test_a_host_in_a_url(host: str, named: str) -> None:
+    assert in_url(host) == named
 
 
 def test_chosen_ports_differ_and_are_free() -> None:

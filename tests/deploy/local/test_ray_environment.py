@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from deploy.local.ray_environment import ensure_token, python_path, ray_environment
+from indexer.errors import UnavailableError
+from tests.full_disk import full_disk
 
 
 def test_the_token_is_made_once_and_private(tmp_path: Path) -> None:
@@ -14,6 +18,12 @@ def test_the_token_is_made_once_and_private(tmp_path: Path) -> None:
     assert len(token) == 64
     assert path.stat().st_mode & 0o777 == 0o600
     assert ensure_token(tmp_path / "run").read_text() == token
+
+
+def test_a_token_for_which_there_is_no_room_leaves_no_empty_one(tmp_path: Path) -> None:
+    with full_disk(), pytest.raises(UnavailableError, match="Ray's token cannot be written at"):
+        ensure_token(tmp_path)
+    assert len(ensure_token(tmp_path).read_text()) == 64
 
 
 def test_what_points_elsewhere_is_left_out(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ from deploy.local.state import (
     temp_dir_of,
     write_state,
 )
-from indexer.errors import ConflictError, GraftworkError
+from indexer.errors import ConflictError, GraftworkError, UnavailableError
+from tests.full_disk import full_disk
 
 STATE = InstanceState(
     instance="0123abcd",
@@ -46,6 +48,23 @@ def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
 def test_no_file_is_no_state(tmp_path: Path) -> None:
     assert read_state(tmp_path / "state.json") is None
     remove_state(tmp_path / "state.json")
+
+
+def test_a_full_disk_is_named_and_the_state_before_stays(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "state.json"
+    write_state(path, STATE)
+    with full_disk(), pytest.raises(UnavailableError, match=r"state of the instance cannot be written at .*: File too"):
+        write_state(path, replace(STATE, phase="stopping"))
+    assert read_state(path) == STATE
+    assert os.listdir(path.parent) == ["state.json"]
+
+
+def test_a_home_below_a_file_has_no_state_and_takes_no_lock(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    run_dir = tmp_path / "file" / "run"
+    assert read_state(run_dir / "state.json") is None
+    with pytest.raises(UnavailableError, match=f"{run_dir}: Not a directory; "), instance_lock(run_dir):
+        pass
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"format": 99}', '{"format": 1}'])

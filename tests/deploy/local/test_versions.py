@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import tomllib
 from pathlib import Path
 
@@ -21,4 +22,6 @@ def test_local_labels_do_not_count() -> None:
 
 
 def test_what_runs_here_is_found() -> None:
-    assert "ray" in installed_versions()
+    found = installed_versions()
+    assert found["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert "ray" in found
