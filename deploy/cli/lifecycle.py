@@ -62,7 +62,11 @@ def down(context: typer.Context, json_output: JsonOption = False) -> None:
 
     console = notes()
     with quiet_stdout(json_output), console.status("stopping") as status:
-        result = stop(settings, progress=status.update)
+        try:
+            result = stop(settings, progress=status.update)
+        except (KeyboardInterrupt, SystemExit):
+            console.print("The app was not drained; every process was ended all the same.")
+            raise
     if json_output:
         document = {
             "stopped_processes": result.processes,
@@ -77,10 +81,13 @@ def down(context: typer.Context, json_output: JsonOption = False) -> None:
 
 
 def _show(progress: Progress, *, console: Console, status: Status) -> None:
+    from rich.markup import escape
+
+    detail = escape(progress.detail)
     if progress.seconds is None:
-        status.update(f"{progress.step}: {progress.detail}")
+        status.update(f"{progress.step}: {detail}")
         return
-    console.print(f"[green]✓[/] {progress.step:<10} {progress.detail}  [dim]{progress.seconds:.1f} s[/]")
+    console.print(f"[green]✓[/] {progress.step:<10} {detail}  [dim]{progress.seconds:.1f} s[/]")
 
 
 def _up_json(result: UpResult) -> dict[str, object]:

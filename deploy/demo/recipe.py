@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from deploy.section import PortSettings
 from indexer.settings import IndexerSettings
 from serve.settings import ServeSettings
 from serve.specialist import GenerationDefaults, RetrievalSettings, Specialist
@@ -103,9 +104,7 @@ def demo_settings(user: Settings, *, ports: DemoPorts) -> Settings:
     of engine, HAProxy, memory and time limits. Base model, embedder and recipe are the demo's own.
     """
     home = user.home / HOME
-    unused_ports = user.deploy.ports.model_copy(
-        update={"ray": 0, "dashboard": 0, "dashboard_agent": 0, "haproxy_metrics": 0, "haproxy_stats": 0}
-    )
+    free_ports = PortSettings.model_validate(dict.fromkeys(PortSettings.model_fields, 0))
     return user.model_copy(
         update={
             "home": home,
@@ -148,7 +147,7 @@ def demo_settings(user: Settings, *, ports: DemoPorts) -> Settings:
                 engine_environment={"VLLM_CPU_KVCACHE_SPACE": "1"},
             ),
             "deploy": user.deploy.model_copy(
-                update={"run_dir": None, "milvus_data": None, "start_milvus": True, "ports": unused_ports}
+                update={"run_dir": None, "milvus_data": None, "start_milvus": True, "ports": free_ports}
             ),
         }
     )

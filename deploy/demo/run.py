@@ -18,7 +18,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,8 +31,10 @@ from deploy.demo.display import WIDTH, show
 from deploy.demo.figures import all_figures
 from deploy.demo.questions import Question, choose_test_questions, read_questions
 from deploy.demo.report import DemoReport, TrainingFacts, statement
+from deploy.local.checks import judge, refuse_failed
 from deploy.local.interrupts import ending_signals_raise, uninterrupted
 from deploy.local.ports import is_free, pick_free
+from deploy.local.preflight import examine
 from deploy.local.runtime import runtime
 from deploy.local.shutdown import down
 from deploy.local.state import ANOTHER_HOME
@@ -85,6 +87,7 @@ def _run(user: Settings, console: Console, *, keep: bool, quick: bool, json_outp
     chosen = choose_test_questions(questions, limit=budgets.questions, seed=recipe.SEED)
     settings = recipe.demo_settings(user, ports=_free_ports(user))
     _stop_earlier(settings, console)
+    _check_machine(settings, console)
     log = StageLog(console, total=_STAGES - 1 if keep else _STAGES)
     with _stopped_after(settings, log, keep=keep, budget_s=budgets.stop_s):
         learnt = _learn(settings, log, questions=questions, budgets=budgets)
@@ -171,14 +174,14 @@ def _stopped_after(settings: Settings, log: StageLog, *, keep: bool, budget_s: f
     """Stops the app at the end, after success as a stage of its own; after a failure even where it was to be kept."""
     try:
         yield
+        if not keep:
+            with uninterrupted(), log.stage("Stop everything", budget_s=budget_s) as stage:
+                result = down(settings, progress=stage.say)
+                stage.note = f"{result.processes} processes ended, none left."
     except BaseException:
         with uninterrupted():
             down(settings, progress=lambda _: None)
         raise
-    if not keep:
-        with log.stage("Stop everything", budget_s=budget_s) as stage, uninterrupted():
-            result = down(settings, progress=stage.say)
-            stage.note = f"{result.processes} processes ended, none left."
 
 
 def _stop_earlier(settings: Settings, console: Console) -> None:
@@ -187,6 +190,21 @@ def _stop_earlier(settings: Settings, console: Console) -> None:
         result = down(settings, progress=lambda _: None)
     if result.processes:
         console.print(f"Stopped an earlier demo that was still up ({result.processes} processes).", highlight=False)
+
+
+def _check_machine(settings: Settings, console: Console) -> None:
+    """What `up` checks, before minutes go into training.
+
+    The four specialists that an earlier demo left are not judged: this one writes them anew.
+
+    Raises:
+        GraftworkError: As `up`: no engine or two, too little memory, a wrong version.
+    """
+    with console.status("Checking this machine and the base model, which is unpacked at the first start"):
+        given = examine(settings, own_instance_up=False)
+    ours = {arm.name for arm in recipe.ARMS}
+    unserved = {name: reason for name, reason in given.facts.unserved.items() if name not in ours}
+    refuse_failed(judge(replace(given, facts=replace(given.facts, unserved=unserved))))
 
 
 def _free_ports(user: Settings) -> recipe.DemoPorts:

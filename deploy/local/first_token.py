@@ -12,6 +12,7 @@ from indexer.errors import UnavailableError
 
 _RETRIED = frozenset({404, 502, 503})
 _POLL_S = 0.5
+RETRY_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,22 @@ class FirstToken:
     milliseconds: float
 
 
-def request_token(url: str, *, model: str, timeout_s: float, retry_s: float = 20.0) -> FirstToken:
+class NoTokenError(UnavailableError):
+    """A model gave no token.
+
+    Attributes:
+        status: Status of the HTTP answer; None where none came.
+        late: The time was over before an answer came.
+    """
+
+    def __init__(self, model: str, problem: str, *, status: int | None = None, late: bool = False) -> None:
+        """Makes the sentence."""
+        super().__init__(f"No token came from {model!r}: {problem}")
+        self.status = status
+        self.late = late
+
+
+def request_token(url: str, *, model: str, timeout_s: float, retry_s: float = RETRY_S) -> FirstToken:
     """Asks a model for one token.
 
     Args:
@@ -33,7 +49,7 @@ def request_token(url: str, *, model: str, timeout_s: float, retry_s: float = 20
             replicas of specialists a moment after they start.
 
     Raises:
-        UnavailableError: No token; the message says what came instead.
+        NoTokenError: No token; the message says what came instead.
     """
     body = {
         "model": model,
@@ -44,28 +60,34 @@ def request_token(url: str, *, model: str, timeout_s: float, retry_s: float = 20
     retry_until = time.monotonic() + retry_s
     while True:
         begun = time.monotonic()
+        status: int | None = None
+        late = False
         try:
             answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=timeout_s, trust_env=False)
         except httpx.ConnectError as error:
             problem, again = str(error), True
         except httpx.HTTPError as error:
             problem, again = f"{type(error).__name__} after {time.monotonic() - begun:.0f} s {error}", False
+            late = isinstance(error, httpx.TimeoutException)
         else:
             if answer.is_success and _completion_tokens(answer) > 0:
                 return FirstToken(model, (time.monotonic() - begun) * 1000)
-            problem, again = f"HTTP {answer.status_code}: {_message(answer)}", answer.status_code in _RETRIED
+            status = answer.status_code
+            problem, again = f"HTTP {status}: {_message(answer)}", status in _RETRIED
         if not again or time.monotonic() >= retry_until:
-            raise UnavailableError(f"No token came from {model!r}: {problem}")
+            raise NoTokenError(model, problem, status=status, late=late)
         time.sleep(_POLL_S)
 
 
-def request_tokens(url: str, *, models: Sequence[str], timeout_s: float) -> tuple[FirstToken, ...]:
+def request_tokens(
+    url: str, *, models: Sequence[str], timeout_s: float, retry_s: float = RETRY_S
+) -> tuple[FirstToken, ...]:
     """One token from each model, one after the other.
 
     Raises:
-        UnavailableError: As `request_token`, for the first that gives none.
+        NoTokenError: As `request_token`, for the first that gives none.
     """
-    return tuple(request_token(url, model=model, timeout_s=timeout_s) for model in models)
+    return tuple(request_token(url, model=model, timeout_s=timeout_s, retry_s=retry_s) for model in models)
 
 
 def _completion_tokens(answer: httpx.Response) -> int:

@@ -10,19 +10,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-import httpx
-
 from deploy.contradictions import milvus_port, starts_milvus
 from deploy.local import processes
 from deploy.local.app_config import secret_environment, serve_config
 from deploy.local.checks import Verdict, judge, refuse_failed
 from deploy.local.first_token import FirstToken, request_tokens
 from deploy.local.interrupts import ending_signals_raise, uninterrupted
+from deploy.local.liveness import BrokenInstanceError, is_running, tokens_of_running
 from deploy.local.logs import last_lines, log_files
 from deploy.local.milvus_server import start_milvus
 from deploy.local.ports import in_url, pick_free
 from deploy.local.preflight import examine
-from deploy.local.processes import is_alive
 from deploy.local.ray_environment import ensure_token, ray_environment
 from deploy.local.ray_node import HOST, RayNodeOptions, principal_processes, start_ray
 from deploy.local.serve_client import AppStatus, ServeClient
@@ -64,7 +62,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class UpResult:
-    """A running instance; `started` is False where it was up already with the same settings."""
+    """A running instance, each model of which gave a token; `started` is False where it was up already."""
 
     state: InstanceState
     started: bool
@@ -86,19 +84,23 @@ class FailedStartError(GraftworkError):
 def up(loaded: LoadedSettings, *, progress: Callable[[Progress], None]) -> UpResult:
     """Starts the instance and returns once a real token came through every specialist.
 
-    Whatever fails or interrupts it, all that was started is stopped before this returns.
+    One that is up already is asked for tokens too; if its engine is dead, it is stopped and started anew. Whatever
+    fails or interrupts a start, all that was started is stopped before this returns.
 
     Raises:
         ConflictError: An instance with other settings is up, another command starts or stops one, or a port is taken.
         FailedStartError: Something did not start; carries the last log lines.
-        UnavailableError: A check failed: memory, versions, model files.
+        UnavailableError: A check failed: memory, versions, model files; or an instance that is up gives no token though
+            its engine lives, and was left as it is.
     """
     settings = loaded.settings
     begun = time.monotonic()
     with instance_lock(settings.run_dir), ending_signals_raise():
         state = _current(settings)
-        if state is not None and _is_healthy(state):
-            return _already_up(loaded, state)
+        if state is not None and is_running(state):
+            running = _already_up(loaded, state, progress=progress)
+            if running is not None:
+                return running
         _clear_leftovers(settings, progress)
         checked = _timed(
             progress,
@@ -224,33 +226,43 @@ def _current(settings: Settings) -> InstanceState | None:
         return None  # A broken file is a leftover: the processes are found without it, and it is replaced.
 
 
-def _is_healthy(state: InstanceState) -> bool:
-    if state.phase != "up" or not all(is_alive(process.key) for process in state.processes):
-        return False
-    try:
-        client = ServeClient(state.urls["dashboard"], token_path=Path(state.token_path), timeout_s=10.0)
-        answer = httpx.get(f"{state.urls['api']}/v1/models", timeout=10.0, trust_env=False)
-        return answer.is_success and client.app().status == "RUNNING"
-    except (GraftworkError, httpx.HTTPError, OSError):
-        return False
-
-
-def _already_up(loaded: LoadedSettings, state: InstanceState) -> UpResult:
-    if state.settings_digest != settings_digest(loaded.settings):
+def _already_up(
+    loaded: LoadedSettings, state: InstanceState, *, progress: Callable[[Progress], None]
+) -> UpResult | None:
+    """The running instance with a token of each model; None where it gives none and has to be started anew."""
+    settings, url = loaded.settings, state.urls["api"]
+    if state.settings_digest != settings_digest(settings):
         raise ConflictError(
-            f"An instance of {loaded.settings.home} is up at {state.urls['api']} with other settings; "
-            "run `graftwork down` first."
+            f"An instance of {settings.home} is up at {url} with other settings; run `graftwork down` first."
         )
-    return UpResult(state, False, 0.0, (), ())
+    begun = time.monotonic()
+    models = model_names(settings)
+    progress(Progress("tokens", f"a token from {', '.join(models)}, which should be up"))
+    try:
+        tokens = tokens_of_running(url, models=models)
+    except BrokenInstanceError as error:
+        progress(Progress("leftovers", f"starting anew: {error}", time.monotonic() - begun))
+        return None
+    return UpResult(state, False, time.monotonic() - begun, tokens, ())
 
 
 def _clear_leftovers(settings: Settings, progress: Callable[[Progress], None]) -> None:
-    instance = instance_id(settings.home)
-    temp_dir = temp_dir_of(instance)
-    ended = stop_instance(instance=instance, temp_dir=temp_dir, grace_s=_CLEAN_UP_GRACE_S) + sweep(settings)
-    remove_state(settings.run_dir / STATE_FILE)
+    try:
+        ended = _end_leftovers(settings)
+    except (KeyboardInterrupt, SystemExit):
+        with uninterrupted():
+            _end_leftovers(settings)
+        raise
     if ended:
         progress(Progress("leftovers", f"ended {ended} processes of an instance that had died", 0.0))
+
+
+def _end_leftovers(settings: Settings) -> int:
+    instance = instance_id(settings.home)
+    ended = stop_instance(instance=instance, temp_dir=temp_dir_of(instance), grace_s=_CLEAN_UP_GRACE_S)
+    ended += sweep(settings)
+    remove_state(settings.run_dir / STATE_FILE)
+    return ended
 
 
 def _initial_state(loaded: LoadedSettings) -> InstanceState:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deploy.local import processes
-from deploy.local.interrupts import ending_signals_raise
+from deploy.local.interrupts import uninterrupted
 from deploy.local.processes import is_alive
 from deploy.local.serve_client import ServeClient
 from deploy.local.state import (
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 # On top of the drain: Serve ends replicas one after the other.
 _SERVE_SHUTDOWN_S = 15.0
+# What processes get to end once somebody has pressed Ctrl-C; at most `deploy.stop_timeout_s`.
+_HURRIED_GRACE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,9 @@ class DownResult:
 def down(settings: Settings, *, progress: Callable[[str], None]) -> DownResult:
     """Shuts Serve down, ends every process of the instance and verifies that none is left; harmless when nothing runs.
 
+    SIGINT, SIGTERM and SIGHUP cut the draining short; they raise once nothing is left. Inside `uninterrupted` they
+    change nothing.
+
     Raises:
         ConflictError: Another command is starting or stopping it.
         GraftworkError: A process cannot be ended.
@@ -54,18 +59,26 @@ def down(settings: Settings, *, progress: Callable[[str], None]) -> DownResult:
     path = settings.run_dir / STATE_FILE
     instance = instance_id(settings.home)
     temp_dir = temp_dir_of(instance)
-    with instance_lock(settings.run_dir), ending_signals_raise():
-        state = _state(path)
-        found = len(processes.find(instance=instance, temp_dir=temp_dir))
-        graceful = False
-        if state is not None and found:
-            graceful = _shut_serve_down(settings, state, path=path, progress=progress)
-        progress("ending processes")
-        stop_instance(
-            instance=instance, temp_dir=temp_dir, grace_s=settings.deploy.stop_timeout_s, logs_to=settings.run_dir
-        )
-        found += sweep(settings)
-        remove_state(path)
+    found, graceful, hurried = 0, False, True
+    with uninterrupted() as interruptible, instance_lock(settings.run_dir):
+        try:
+            with interruptible():
+                state = _state(path)
+                found = len(processes.find(instance=instance, temp_dir=temp_dir))
+                if state is not None and found:
+                    graceful = _shut_serve_down(settings, state, path=path, progress=progress)
+                progress("ending processes")
+            hurried = False
+        finally:  # Shows nothing: after SIGHUP there is no terminal to write to.
+            patience = settings.deploy.stop_timeout_s
+            stop_instance(
+                instance=instance,
+                temp_dir=temp_dir,
+                grace_s=min(patience, _HURRIED_GRACE_S) if hurried else patience,
+                logs_to=settings.run_dir,
+            )
+            found += sweep(settings)
+            remove_state(path)
     return DownResult(found, graceful, time.monotonic() - begun)
 
 

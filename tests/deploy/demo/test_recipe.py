@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.contradictions import find_contradictions
+from deploy.contradictions import find_contradictions, fixed_ports
 from deploy.demo import recipe
 from deploy.engine_arguments import check_engine_arguments
 from deploy.settings import load_settings
@@ -23,7 +23,8 @@ def user(tmp_path, monkeypatch):
         "indexer: {milvus_uri: 'http://milvus.example:19530', milvus_token: secret, chunk_tokens: 60}\n"
         "train: {base_model: ./mine, registry: ./shared-registry, models_dir: ./models}\n"
         "serve: {port: 9000, replicas: 3, haproxy: false}\n"
-        "deploy: {run_dir: ./run, stop_timeout_s: 7, ports: {dashboard: 8300}}\n"
+        "deploy: {run_dir: ./run, stop_timeout_s: 7, ports: {ray: 8301, ray_client: 8302, dashboard: 8303,\n"
+        "  dashboard_agent: 8304, serve_fallback: 8305, haproxy_metrics: 8306, haproxy_stats: 8307}}\n"
     )
     return load_settings().settings
 
@@ -48,8 +49,10 @@ def test_the_machines_settings_are_kept_and_the_recipe_is_the_demos(user, tmp_pa
 
 
 def test_the_instance_may_run_beside_the_users(user):
-    ports = recipe.demo_settings(user, ports=PORTS).deploy.ports
-    assert set(ports.model_dump().values()) == {0}
+    assert 0 not in user.deploy.ports.model_dump().values()  # Every port is fixed, also one that is new.
+    demo = recipe.demo_settings(user, ports=PORTS)
+    assert set(demo.deploy.ports.model_dump().values()) == {0}
+    assert not set(fixed_ports(demo).values()) & set(fixed_ports(user).values())
 
 
 def test_the_settings_do_not_contradict_each_other(user):

