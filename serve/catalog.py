@@ -38,7 +38,8 @@ class Catalog:
         base_name: Name of the base model alone.
         specialists: Specialists by name.
         adapters: Adapter versions by reference, 'name@3' and 'name@stable'.
-        problems: Why a specialist of the registry is not served, by its name.
+        problems: Why a specialist or adapter version of the registry is not served, by its name or reference; only
+            references have an '@'.
     """
 
     revision: int

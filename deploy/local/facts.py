@@ -117,10 +117,9 @@ def _unserved(settings: Settings, base: BaseModelFiles) -> dict[str, str]:
         catalog = read_catalog(
             registry, base_name=settings.serve.base_name, base=base, max_lora_rank=settings.serve.max_lora_rank
         )
-        names = registry.read_specialists().keys()
-    except GraftworkError as error:
+    except (GraftworkError, OSError) as error:
         return {"registry": str(error)}
-    problems = {name: catalog.problems[name] for name in names if name in catalog.problems}
+    problems = {name: problem for name, problem in catalog.problems.items() if "@" not in name}
     for name, specialist in catalog.specialists.items():
         missing = [ref for ref in specialist.adapter_refs if ref not in catalog.adapters]
         if missing and specialist.fallback == "error":
