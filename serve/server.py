@@ -17,6 +17,7 @@ from serve.layers.citation import CitationLayer
 from serve.layers.context import ContextLayer
 from serve.layers.models import ModelsLayer
 from serve.layers.resolve import ResolveLayer
+from serve.layers.routes import RouteLayer
 from serve.registry_view import RegistryView
 from serve.residency.manager import Residency
 from serve.retriever import RemoteRetrieval, Retrieval, RetrieverHandle
@@ -93,9 +94,16 @@ def assemble_layers(
         tenant=args.indexer.default_tenant,
         timeout_s=serve.retrieval_timeout_s,
     )
-    app = AdapterLayer(app, residency=residency, path_of=view.adapter_path, engine_base=serve.base_name)
+    app = AdapterLayer(
+        app,
+        residency=residency,
+        path_of=view.adapter_path,
+        engine_base=serve.base_name,
+        wait_s=serve.adapter_wait_s,
+    )
     app = ResolveLayer(app, catalog=lambda: view.catalog)
-    return ModelsLayer(app, catalog=lambda: view.catalog, started_at=int(time.time()))
+    app = ModelsLayer(app, catalog=lambda: view.catalog, started_at=int(time.time()))
+    return RouteLayer(app)
 
 
 def _load_tokenizer(path: str) -> PreTrainedTokenizerBase:
