@@ -63,6 +63,14 @@ async def test_a_stream_passes_unchanged_with_one_event_before_done(graph: Graph
     assert "first_token_ms" in last["graftwork"]["timings"]
 
 
+async def test_a_stream_without_a_collection_keeps_its_brackets_and_its_timings(graph: Graph) -> None:
+    response = await graph.client.post(CHAT, json=ask("plain", stream=True))
+    last = json.loads(events(response.text)[-2])
+    assert (last["id"], last["graftwork"]["specialist"]) == ("chatcmpl-1", "plain")
+    assert last["graftwork"]["invalid_markers"] == 0
+    assert "first_token_ms" in last["graftwork"]["timings"]
+
+
 async def test_an_adapter_is_loaded_and_named(graph: Graph) -> None:
     body = (await graph.client.post(CHAT, json=ask("both"))).json()
     assert graph.engine.requests[0]["model"] == "ropes@1"
