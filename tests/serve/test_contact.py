@@ -28,6 +28,14 @@ def test_a_serve_application_takes_a_request_router() -> None:
     assert hasattr(Application, "_with_ingress_request_router"), f"the router hook is gone; written for {PINS}"
 
 
+def test_serve_limits_its_queue_behind_haproxy_too() -> None:
+    from ray.serve._private.replica import Replica
+
+    source = inspect.getsource(Replica._can_accept_request)
+    for name in ("is_direct_ingress", "max_queued_requests"):
+        assert name in source, f"serve.max_queued_requests may do nothing; written for {PINS}"
+
+
 def test_the_server_builds_its_asgi_app_late() -> None:
     from ray.serve.llm.deployment import LLMServer
 

