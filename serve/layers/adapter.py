@@ -93,7 +93,7 @@ class AdapterLayer:
         specialist = call.target.specialist
         if specialist is None or specialist.fallback == "error":
             whose = f" of '{specialist.name}'" if specialist is not None else ""
-            message = f"The adapter '{manifest.ref}'{whose} is not available now; try again later."
+            message = f"The adapter '{manifest.ref}'{whose} is not available now; try again, the server's log says why."
             await send_unavailable(send, message, param="model")
             return
         call.fallback = manifest.ref

@@ -66,9 +66,8 @@ class ContextLayer:
         except GraftworkError as error:
             logger.warning("retrieval for %s from %s failed: %s", specialist.name, specialist.collection, error)
             if specialist.retrieval.on_failure == "error":
-                await send_unavailable(
-                    send, f"Retrieval for '{specialist.name}' from '{specialist.collection}' failed; try again later."
-                )
+                what = f"Retrieval for '{specialist.name}' from '{specialist.collection}' failed"
+                await send_unavailable(send, f"{what}; try again, the server's log says why.")
                 return
             call.retrieval = "failed"
             passages = ()
