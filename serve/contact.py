@@ -23,8 +23,6 @@ class _LoraClient(Protocol):
 
     async def remove_lora(self, lora_id: int) -> bool: ...
 
-    async def list_loras(self) -> set[int]: ...
-
 
 def with_request_router(server: Application, config: LLMConfig) -> Application:
     """Attach Ray Serve LLM's request router, so that HAProxy asks it which replica a request goes to."""
@@ -48,6 +46,9 @@ class VLLMAdapters:
 
     vLLM's own HTTP unload forgets the name and keeps the weights; this goes to the engine as well. The name enters the
     table that vLLM's OpenAI routes look models up in, so a request for `adapter.engine_name` finds it.
+
+    The engine runs in a process of its own: whatever goes wrong there comes back as a plain Exception with a text
+    (vllm/v1/engine/core_client.py, `_process_utility_output`), and a dead one as EngineDeadError.
     """
 
     def __init__(self, server: LLMServer) -> None:
@@ -59,24 +60,31 @@ class VLLMAdapters:
         """Load one adapter version.
 
         Raises:
-            UnavailableError: The engine refused it, with the engine's reason.
+            UnavailableError: The engine refused it or is dead, with the engine's reason.
         """
         from vllm.lora.request import LoRARequest
 
         request = LoRARequest(lora_name=adapter.engine_name, lora_int_id=adapter.engine_id, lora_path=str(adapter.path))
         try:
             await self._client.add_lora(request)
-        except (ValueError, RuntimeError, OSError) as error:
+        except Exception as error:
             raise UnavailableError(
                 f"The engine refused adapter {adapter.engine_name}: {error}; check it with `graftwork adapters show`."
             ) from error
         self._table[adapter.engine_name] = request
 
     async def unload_adapter(self, adapter: EngineAdapter) -> None:
-        """Free one adapter version; does nothing for one that is not loaded."""
-        self._table.pop(adapter.engine_name, None)
-        await self._client.remove_lora(adapter.engine_id)
+        """Free one adapter version; does nothing for one that is not loaded.
 
-    async def loaded_ids(self) -> frozenset[int]:
-        """Engine ids that the engine itself reports as loaded."""
-        return frozenset(await self._client.list_loras())
+        Raises:
+            UnavailableError: The engine did not free it or is dead; the adapter can still be called by its name.
+        """
+        request = self._table.pop(adapter.engine_name, None)
+        try:
+            await self._client.remove_lora(adapter.engine_id)
+        except Exception as error:
+            if request is not None:
+                self._table[adapter.engine_name] = request
+            raise UnavailableError(
+                f"The engine did not free adapter {adapter.engine_name}: {error}; see the replica's log."
+            ) from error

@@ -105,10 +105,12 @@ def assemble(
     """
     client_system = "\n\n".join(message_text(m) for m in messages if m.get("role") == "system") or None
     conversation = [m for m in messages if m.get("role") != "system"]
-    # Eight tokens per message cover the role markers of the common chat templates (ChatML takes five).
-    fixed = count_tokens(render_system(prompt, client_system, ()) or "") + count_tokens(CONTEXT_HEADER)
-    fixed += sum(count_tokens(message_text(m)) for m in conversation) + 8 * (len(conversation) + 1)
-    budget = min(max_context_tokens, max_model_len - max_new_tokens - fixed)
+    budget = 0
+    if passages:  # without them nothing has to fit, and nothing is counted
+        # Eight tokens per message cover the role markers of the common chat templates (ChatML takes five).
+        fixed = count_tokens(render_system(prompt, client_system, ()) or "") + count_tokens(CONTEXT_HEADER)
+        fixed += sum(count_tokens(message_text(m)) for m in conversation) + 8 * (len(conversation) + 1)
+        budget = min(max_context_tokens, max_model_len - max_new_tokens - fixed)
 
     kept: list[Passage] = []
     rendered: list[str] = []

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Protocol, TypeAlias, cast
 
 from ray import serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
+from ray.serve.handle import DeploymentHandle
 
-from indexer.errors import GraftworkError
+from indexer.errors import GraftworkError, UnavailableError
 from indexer.passages import SearchResult
 from indexer.search import Searcher, open_searcher
 from indexer.settings import IndexerSettings
+
+logger = logging.getLogger("graftwork.serve")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +61,7 @@ class Retriever:
     """Ray Serve deployment class; `retrieve` is batched by Serve across requests."""
 
     def __init__(self, settings: IndexerSettings, *, max_batch: int, batch_wait_s: float) -> None:
-        """Load the embedder and connect to Milvus.
+        """Load the embedder; Milvus is reached by the first query.
 
         Args:
             settings: Where the collections are and which embedder asks them.
@@ -62,7 +69,7 @@ class Retriever:
             batch_wait_s: Seconds a query waits for others to join its batch.
 
         Raises:
-            UnavailableError: Milvus cannot be reached.
+            GraftworkError: The embedder cannot be loaded.
         """
         self._searcher = open_searcher(settings)
         batching = cast("_Batching", self.retrieve)
@@ -71,7 +78,7 @@ class Retriever:
 
     @serve.batch
     async def retrieve(self, queries: list[Query]) -> list[SearchResult | GraftworkError]:
-        """Answer a batch; an error of one collection is that query's result, not the batch's end."""
+        """Answer a batch; an error of one query or collection is a result of its own, not the batch's end."""
         return await asyncio.to_thread(answer_batch, self._searcher, queries)
 
 
@@ -81,17 +88,60 @@ def answer_batch(searcher: Searcher, queries: Sequence[Query]) -> list[SearchRes
     for position, query in enumerate(queries):
         groups[query.collection, query.tenant, query.k, query.dense_weight].append(position)
     answers: dict[int, SearchResult | GraftworkError] = {}
-    for (collection, tenant, k, dense_weight), positions in groups.items():
-        try:
-            results = searcher.search(
-                [queries[position].text for position in positions],
-                collection=collection,
-                tenant=tenant,
-                k=k,
-                dense_weight=dense_weight,
-            )
-        except GraftworkError as error:
-            answers.update(dict.fromkeys(positions, error))
-        else:
-            answers.update(zip(positions, results, strict=True))
+    for positions in groups.values():
+        answers.update(zip(positions, _answer_group(searcher, [queries[p] for p in positions]), strict=True))
     return [answers[position] for position in range(len(queries))]
+
+
+def _answer_group(searcher: Searcher, queries: Sequence[Query]) -> Sequence[SearchResult | GraftworkError]:
+    """Search for queries that differ in their text only; where one of them breaks the call, for each alone."""
+    first = queries[0]
+    try:
+        return searcher.search(
+            [query.text for query in queries],
+            collection=first.collection,
+            tenant=first.tenant,
+            k=first.k,
+            dense_weight=first.dense_weight,
+        )
+    except GraftworkError as error:
+        return [error] * len(queries)
+    except Exception as error:  # whatever Milvus's client or the tokenizer raises is that query's answer
+        if len(queries) > 1:
+            return [answer for query in queries for answer in _answer_group(searcher, [query])]
+        logger.exception("a query to collection %s failed", first.collection)
+        return [UnavailableError(f"Collection '{first.collection}' did not answer: {type(error).__name__}: {error}")]
+
+
+RetrieverHandle: TypeAlias = "DeploymentHandle[Retriever]"
+
+
+class RemoteRetrieval:
+    """The retriever deployment, asked over its handle."""
+
+    def __init__(self, handle: RetrieverHandle) -> None:
+        """Take the deployment's handle."""
+        self._handle = handle
+
+    async def retrieve(self, query: Query) -> SearchResult:
+        """Passages for one question; a call that is given up is cancelled at the retriever too.
+
+        Raises:
+            GraftworkError: What the retriever reported for the question.
+            UnavailableError: The retriever is gone or failed.
+        """
+        try:
+            response = self._handle.retrieve.remote(query)
+            try:
+                answer = cast("SearchResult | GraftworkError", await response)
+            except asyncio.CancelledError:
+                with suppress(RayError, RayServeException):
+                    response.cancel()  # awaiting it passes no cancellation on (ray/serve/handle.py)
+                raise
+        except (RayError, RayServeException) as error:
+            raise UnavailableError(
+                f"The retriever did not answer for '{query.collection}': {type(error).__name__}: {error}"
+            ) from error
+        if isinstance(answer, GraftworkError):
+            raise answer
+        return answer

@@ -5,24 +5,22 @@ from __future__ import annotations
 import asyncio
 import time
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, cast
 
-from ray.serve.handle import DeploymentHandle
 from ray.serve.llm import LLMConfig
 from ray.serve.llm.deployment import LLMServer
 from starlette.types import ASGIApp
 
-from indexer.errors import GraftworkError
-from indexer.passages import SearchResult
 from serve import contact
 from serve.layers.adapter import AdapterLayer
 from serve.layers.citation import CitationLayer
 from serve.layers.context import ContextLayer
 from serve.layers.models import ModelsLayer
 from serve.layers.resolve import ResolveLayer
+from serve.layers.routes import RouteLayer
 from serve.registry_view import RegistryView
 from serve.residency.manager import Residency
-from serve.retriever import Query, Retrieval, Retriever
+from serve.retriever import RemoteRetrieval, Retrieval, RetrieverHandle
 from serve.settings import AppArgs
 from train.base_model import resolve_base
 from train.registry.registry import AdapterRegistry
@@ -31,21 +29,18 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-RetrieverHandle: TypeAlias = "DeploymentHandle[Retriever]"
-
-
 class SpecialistServer(LLMServer):
     """Ray Serve LLM's server with specialists, adapters and retrieval in front of vLLM's app."""
 
     async def __init__(  # type: ignore[misc]  # Serve awaits the constructor, as Ray's own class has it
-        self, llm_config: LLMConfig, *, args: AppArgs, retriever: RetrieverHandle | None
+        self, llm_config: LLMConfig, *, args: AppArgs, retriever: RetrieverHandle
     ) -> None:
         """Start the engine, then read the registry.
 
         Args:
             llm_config: The engine's configuration.
             args: The application's arguments.
-            retriever: Handle of the retriever deployment, None where no collection is served.
+            retriever: Handle of the retriever deployment.
         """
         self._args = args
         self._retriever = retriever
@@ -71,7 +66,7 @@ class SpecialistServer(LLMServer):
             app,
             view=self._view,
             residency=residency,
-            retrieval=RemoteRetrieval(self._retriever) if self._retriever is not None else None,
+            retrieval=RemoteRetrieval(self._retriever),
             tokenizer=tokenizer,
             max_model_len=contact.max_model_len(self),
             args=self._args,
@@ -83,7 +78,7 @@ def assemble_layers(
     *,
     view: RegistryView,
     residency: Residency,
-    retrieval: Retrieval | None,
+    retrieval: Retrieval,
     tokenizer: PreTrainedTokenizerBase,
     max_model_len: int,
     args: AppArgs,
@@ -99,24 +94,16 @@ def assemble_layers(
         tenant=args.indexer.default_tenant,
         timeout_s=serve.retrieval_timeout_s,
     )
-    app = AdapterLayer(app, residency=residency, path_of=view.adapter_path, engine_base=serve.base_name)
+    app = AdapterLayer(
+        app,
+        residency=residency,
+        path_of=view.adapter_path,
+        engine_base=serve.base_name,
+        wait_s=serve.adapter_wait_s,
+    )
     app = ResolveLayer(app, catalog=lambda: view.catalog)
-    return ModelsLayer(app, catalog=lambda: view.catalog, started_at=int(time.time()))
-
-
-class RemoteRetrieval:
-    """The retriever deployment, asked over its handle."""
-
-    def __init__(self, handle: RetrieverHandle) -> None:
-        """Take the deployment's handle."""
-        self._handle = handle
-
-    async def retrieve(self, query: Query) -> SearchResult:
-        """Passages for one question; raises what the retriever reported for it."""
-        answer = cast("SearchResult | GraftworkError", await self._handle.retrieve.remote(query))
-        if isinstance(answer, GraftworkError):
-            raise answer
-        return answer
+    app = ModelsLayer(app, catalog=lambda: view.catalog, started_at=int(time.time()))
+    return RouteLayer(app)
 
 
 def _load_tokenizer(path: str) -> PreTrainedTokenizerBase:

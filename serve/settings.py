@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 from indexer.settings import IndexerSettings
 
+# Where replicas find the Milvus token: Serve writes the arguments of an app into its logs.
+MILVUS_TOKEN_VARIABLE = "GRAFTWORK_INDEXER__MILVUS_TOKEN"
+
 # vLLM compiles its LoRA kernels for these ranks only (vllm/config/lora.py, MaxLoRARanks).
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
@@ -76,6 +79,12 @@ class ServeSettings(BaseModel):
     retrieval_timeout_s: float = Field(10.0, gt=0, description="Seconds after which a retrieval is given up.")
     max_concurrent_requests: int = Field(
         256, ge=1, description="Requests that one replica works on at once before Serve queues further ones."
+    )
+    max_queued_requests: int = Field(
+        256,
+        ge=1,
+        description="Requests that wait for a replica at most; Serve answers further ones with 503. One that arrives "
+        "counts for an instant even where the replica is idle, so keep it above the largest burst.",
     )
     shutdown_grace_s: float = Field(
         10.0, ge=0, description="Seconds running requests get to finish when a replica stops."

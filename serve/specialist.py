@@ -77,7 +77,8 @@ class Specialist(_Document):
     retrieval: RetrievalSettings = Field(default_factory=RetrievalSettings, description="How the collection is asked.")
     prompt: str | None = Field(None, description="System prompt put before the client's messages.")
     fallback: Literal["error", "base"] = Field(
-        "error", description="When the adapter cannot be loaded: refuse, or answer with the base and say so."
+        "error",
+        description="When the adapter is absent or cannot be loaded: refuse, or answer with the base and say so.",
     )
     generation_defaults: GenerationDefaults = Field(
         default_factory=GenerationDefaults, description="Generation parameters a request may leave out."

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from serve.settings import AppArgs
+from serve.settings import MILVUS_TOKEN_VARIABLE, AppArgs
 
 if TYPE_CHECKING:
     from deploy.settings import Settings
 
 APP_NAME = "graftwork"
-MILVUS_TOKEN_VARIABLE = "GRAFTWORK_INDEXER__MILVUS_TOKEN"
 IMPORT_PATH = "serve.app:build"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import shutil
 import sys
@@ -15,8 +14,9 @@ import psutil
 
 from deploy.contradictions import fixed_ports
 from deploy.local.ports import holder, is_free
-from deploy.local.versions import ENGINES, installed_versions
+from deploy.local.versions import installed_versions
 from indexer.errors import GraftworkError
+from serve.app import installed_engines
 from serve.registry_view import read_catalog
 from train.base_model import BaseModelFiles, resolve_base
 from train.registry.registry import AdapterRegistry
@@ -82,7 +82,7 @@ def gather(settings: Settings, *, own_instance_up: bool) -> MachineFacts:
     return MachineFacts(
         python=sys.version_info[:2],
         versions=installed_versions(),
-        engines=tuple(name for name in ENGINES if any(True for _ in importlib.metadata.distributions(name=name))),
+        engines=installed_engines(),
         free_memory_mib=psutil.virtual_memory().available // _MIB,
         free_shared_mib=shutil.disk_usage(shared).free // _MIB if shared.is_dir() else None,
         free_disk_mib=shutil.disk_usage(home).free // _MIB,
@@ -117,10 +117,9 @@ def _unserved(settings: Settings, base: BaseModelFiles) -> dict[str, str]:
         catalog = read_catalog(
             registry, base_name=settings.serve.base_name, base=base, max_lora_rank=settings.serve.max_lora_rank
         )
-        names = registry.read_specialists().keys()
-    except GraftworkError as error:
+    except (GraftworkError, OSError) as error:
         return {"registry": str(error)}
-    problems = {name: catalog.problems[name] for name in names if name in catalog.problems}
+    problems = {name: problem for name, problem in catalog.problems.items() if "@" not in name}
     for name, specialist in catalog.specialists.items():
         missing = [ref for ref in specialist.adapter_refs if ref not in catalog.adapters]
         if missing and specialist.fallback == "error":

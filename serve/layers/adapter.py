@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -9,9 +10,9 @@ from pathlib import Path
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from indexer.errors import GraftworkError
+from indexer.errors import GraftworkError, UnavailableError
 from serve.layers.call import Call, get_call
-from serve.layers.http import send_graftwork_error
+from serve.layers.http import send_unavailable
 from serve.residency.manager import EngineAdapter, Residency
 from train.registry.manifest import AdapterManifest
 
@@ -28,6 +29,7 @@ class AdapterLayer:
         residency: Residency,
         path_of: Callable[[AdapterManifest], Awaitable[Path]],
         engine_base: str,
+        wait_s: float,
     ) -> None:
         """Wrap an app.
 
@@ -36,11 +38,13 @@ class AdapterLayer:
             residency: Keeps adapters in the engine.
             path_of: Checked folder of an adapter version; raises GraftworkError where a file is not as published.
             engine_base: Name under which the engine knows the base model.
+            wait_s: Seconds a request waits for the check of its adapter's files; they count for the lease.
         """
         self._app = app
         self._residency = residency
         self._path_of = path_of
         self._engine_base = engine_base
+        self._wait_s = wait_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -51,17 +55,18 @@ class AdapterLayer:
         call.body["model"] = self._engine_base
         manifest = call.target.adapter
         if manifest is None:
+            if call.target.missing is not None:
+                logger.warning("adapter %s is not in the catalogue; the base answers", call.target.missing)
+                call.fallback = call.target.missing
             await self._app(scope, receive, send)
             return
         since = time.perf_counter()
         served = False
         try:
             adapter = EngineAdapter(
-                engine_id=manifest.engine_id,
-                engine_name=manifest.ref,
-                path=await self._path_of(manifest),
+                engine_id=manifest.engine_id, engine_name=manifest.ref, path=await self._checked_path(manifest)
             )
-            async with self._residency.lease(adapter):
+            async with self._residency.lease(adapter, waited_s=time.perf_counter() - since):
                 call.clock("adapter_ms", since)
                 call.adapter = call.body["model"] = adapter.engine_name
                 served = True
@@ -70,15 +75,26 @@ class AdapterLayer:
             if served:
                 raise
             logger.warning("adapter %s is not available: %s", manifest.ref, error)
-            await self._without_adapter(call, error, scope, receive, send)
+            await self._without_adapter(call, manifest, scope, receive, send)
+
+    async def _checked_path(self, manifest: AdapterManifest) -> Path:
+        try:
+            async with asyncio.timeout(self._wait_s):
+                return await self._path_of(manifest)
+        except TimeoutError as error:
+            raise UnavailableError(
+                f"The files of adapter {manifest.ref} were still being checked after {self._wait_s:g} s; "
+                "try again, or raise serve.adapter_wait_s."
+            ) from error
 
     async def _without_adapter(
-        self, call: Call, error: GraftworkError, scope: Scope, receive: Receive, send: Send
+        self, call: Call, manifest: AdapterManifest, scope: Scope, receive: Receive, send: Send
     ) -> None:
         specialist = call.target.specialist
         if specialist is None or specialist.fallback == "error":
-            await send_graftwork_error(send, error, param="model")
+            whose = f" of '{specialist.name}'" if specialist is not None else ""
+            message = f"The adapter '{manifest.ref}'{whose} is not available now; try again, the server's log says why."
+            await send_unavailable(send, message, param="model")
             return
-        manifest = call.target.adapter
-        call.fallback = manifest.ref if manifest else None
+        call.fallback = manifest.ref
         await self._app(scope, receive, send)

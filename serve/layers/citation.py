@@ -70,7 +70,7 @@ class _Annotator:
         message = {**message, "headers": headers}
         content_type = next((value for name, value in headers if name.lower() == b"content-type"), b"")
         if message["status"] == 200 and content_type.startswith(b"text/event-stream"):
-            self._watch = StreamWatch()
+            self._watch = StreamWatch(reads_text=self._reads_markers)
             await self._send(message)
         elif message["status"] == 200 and content_type.startswith(b"application/json"):
             self._start = message
@@ -78,9 +78,9 @@ class _Annotator:
             await self._send(message)
 
     async def _pass_stream(self, message: Message, watch: StreamWatch) -> None:
-        before = watch.chunks
+        before = watch.begun
         data = watch.feed(message.get("body", b""), final_event=lambda: self._event(watch))
-        if before == 0 and watch.chunks:
+        if watch.begun and not before:
             self._call.clock("first_token_ms", self._sent)
         if not message.get("more_body"):
             data += watch.flush()
@@ -118,8 +118,7 @@ class _Annotator:
         return self._call.collection is not None
 
     def _event(self, watch: StreamWatch) -> bytes:
-        texts = watch.text.values() if self._reads_markers else ()
-        read = [read_markers(text, passages=len(self._call.passages)) for text in texts]
+        read = [read_markers(text, passages=len(self._call.passages)) for text in watch.text.values()]
         envelope = {"object": "chat.completion.chunk", **watch.envelope, "choices": []}
         content = {**envelope, "graftwork": self._summary(read)}
         return b"data: " + json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"

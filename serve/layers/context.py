@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from indexer.errors import GraftworkError, UnavailableError
 from indexer.passages import Passage
 from serve.layers.call import Call, get_call
-from serve.layers.http import send_graftwork_error
+from serve.layers.http import send_unavailable
 from serve.prompt import ChatMessage, assemble, question_of
 from serve.retriever import Query, Retrieval
 from serve.specialist import Specialist
@@ -30,7 +30,7 @@ class ContextLayer:
         self,
         app: ASGIApp,
         *,
-        retrieval: Retrieval | None,
+        retrieval: Retrieval,
         count_tokens: Callable[[str], int],
         max_model_len: int,
         tenant: str,
@@ -40,7 +40,7 @@ class ContextLayer:
 
         Args:
             app: What generates from the assembled messages.
-            retrieval: Answers questions with passages; None where the app serves no collection.
+            retrieval: Answers questions with passages.
             count_tokens: Counts a text's tokens with the base model's tokenizer.
             max_model_len: The engine's context length in tokens.
             tenant: Whose rows the requests may see.
@@ -64,10 +64,11 @@ class ContextLayer:
         try:
             passages = await self._retrieve(call, specialist, question_of(messages))
         except GraftworkError as error:
+            logger.warning("retrieval for %s from %s failed: %s", specialist.name, specialist.collection, error)
             if specialist.retrieval.on_failure == "error":
-                await send_graftwork_error(send, error)
+                what = f"Retrieval for '{specialist.name}' from '{specialist.collection}' failed"
+                await send_unavailable(send, f"{what}; try again, the server's log says why.")
                 return
-            logger.warning("retrieval for %s failed: %s", specialist.name, error)
             call.retrieval = "failed"
             passages = ()
         since = time.perf_counter()
@@ -88,8 +89,6 @@ class ContextLayer:
     async def _retrieve(self, call: Call, specialist: Specialist, question: str) -> tuple[Passage, ...]:
         if specialist.collection is None or not question:
             return ()
-        if self._retrieval is None:
-            raise UnavailableError(f"Specialist '{specialist.name}' needs a collection, but no retriever is deployed.")
         settings = specialist.retrieval
         query = Query(
             text=question,

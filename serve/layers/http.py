@@ -8,21 +8,10 @@ from collections.abc import Iterable, Mapping
 from pydantic import JsonValue
 from starlette.types import Message, Receive, Scope, Send
 
-from indexer.errors import ConflictError, GraftworkError, InputError, NotFoundError, UnavailableError
+from indexer.errors import InputError, NotFoundError
 
-# OpenAI's error types by status; a client library maps the status to its exception classes.
-_ERROR_TYPES = {
-    400: "invalid_request_error",
-    404: "invalid_request_error",
-    409: "conflict_error",
-    413: "invalid_request_error",
-}
-_STATUS: tuple[tuple[type[GraftworkError], int, str], ...] = (
-    (NotFoundError, 404, "model_not_found"),
-    (InputError, 400, "invalid_request"),
-    (ConflictError, 409, "conflict"),
-    (UnavailableError, 503, "unavailable"),
-)
+# First status of what is the server's fault; OpenAI's error types tell the two sides apart.
+_SERVER_FAULT = 500
 
 
 class ClientGoneError(Exception):
@@ -100,24 +89,21 @@ async def send_error(
     headers = [(b"retry-after", str(retry_after_s).encode())] if retry_after_s is not None else []
     error: JsonValue = {
         "message": message,
-        "type": _ERROR_TYPES.get(status, "server_error"),
+        "type": "invalid_request_error" if status < _SERVER_FAULT else "server_error",
         "param": param,
         "code": code,
     }
     await send_json(send, status=status, content={"error": error}, headers=headers)
 
 
-async def send_graftwork_error(send: Send, error: GraftworkError, *, param: str | None = None) -> None:
-    """Send an error of ours with the status that fits its kind."""
-    for kind, status, code in _STATUS:
-        if isinstance(error, kind):
-            await send_error(
-                send,
-                status=status,
-                message=str(error),
-                code=code,
-                param=param,
-                retry_after_s=1 if status == 503 else None,
-            )
-            return
-    await send_error(send, status=500, message=str(error), code="internal_error", param=param)
+async def send_refusal(send: Send, error: InputError | NotFoundError) -> None:
+    """Send what is wrong with a request: 404 for a model that does not exist, else 400."""
+    if isinstance(error, NotFoundError):
+        await send_error(send, status=404, message=str(error), code="model_not_found", param="model")
+    else:
+        await send_error(send, status=400, message=str(error), code="invalid_request")
+
+
+async def send_unavailable(send: Send, message: str, *, param: str | None = None) -> None:
+    """Send a 503: the request is right, something it needs is not there. The message names no address and no path."""
+    await send_error(send, status=503, message=message, code="unavailable", param=param, retry_after_s=1)

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from indexer.errors import NotFoundError
 from serve.catalog import Catalog
 from serve.layers.call import JsonObject
-from serve.layers.http import send_graftwork_error, send_json
+from serve.layers.http import send_json, send_refusal
 
 _MODELS = "/v1/models"
 
@@ -51,8 +51,9 @@ class ModelsLayer:
             if card["id"] == name:
                 await send_json(send, status=200, content=card)
                 return
-        error = NotFoundError(f"The model '{name}' does not exist; GET /v1/models lists those that do.")
-        await send_graftwork_error(send, error, param="model")
+        await send_refusal(
+            send, NotFoundError(f"The model '{name}' does not exist; GET /v1/models lists those that do.")
+        )
 
 
 def model_cards(catalog: Catalog, *, created: int) -> list[JsonObject]:

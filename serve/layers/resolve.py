@@ -8,17 +8,20 @@ import uuid
 from collections.abc import Callable
 from typing import Literal
 
+from pydantic import JsonValue
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from indexer.errors import InputError, NotFoundError
 from serve.catalog import Catalog
 from serve.layers.call import Call, JsonObject, put_call
-from serve.layers.http import ClientGoneError, header, read_body, send_graftwork_error
+from serve.layers.http import ClientGoneError, header, read_body, send_refusal
 
 ROUTES: dict[str, Literal["chat", "completions"]] = {
     "/v1/chat/completions": "chat",
     "/v1/completions": "completions",
 }
+# Deeper than any tool's schema, and far from where Python's own parser and writer give up.
+MAX_DEPTH = 100
 
 
 class ResolveLayer:
@@ -47,11 +50,8 @@ class ResolveLayer:
             target = self._catalog().resolve(model, key=_sticky_key(body, scope))
         except ClientGoneError:
             return
-        except InputError as error:
-            await send_graftwork_error(send, error)
-            return
-        except NotFoundError as error:
-            await send_graftwork_error(send, error, param="model")
+        except (InputError, NotFoundError) as error:
+            await send_refusal(send, error)
             return
         call = Call(route=route, body=body, target=target, started=started)
         if target.specialist is not None:
@@ -63,18 +63,43 @@ class ResolveLayer:
 
 
 def parse_body(raw: bytes) -> JsonObject:
-    """Parse a request body.
+    """Parse a request body: one JSON object in UTF-8, so that it can be written and encoded again.
 
     Raises:
-        InputError: It is not a JSON object.
+        InputError: It is not a JSON object, nests deeper than `MAX_DEPTH`, or has half of a surrogate pair.
     """
     try:
-        body = json.loads(raw)
+        text = raw.decode("utf-8-sig")
+        body = json.loads(text)
+    except RecursionError as error:
+        raise InputError(_too_deep()) from error
     except ValueError as error:
         raise InputError(f"The request body is not JSON ({error}); send a JSON object.") from error
     if not isinstance(body, dict):
         raise InputError(f"The request body is a JSON {type(body).__name__}; send a JSON object.")
+    if text.count("{") + text.count("[") > MAX_DEPTH and is_deeper(body, MAX_DEPTH):
+        raise InputError(_too_deep())
+    if "\\ud" in text or "\\uD" in text:
+        try:
+            json.dumps(body, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            half = ascii(error.object[error.start])
+            raise InputError(
+                f"The request body has {half}, half of a surrogate pair, which is no text; send whole characters."
+            ) from error
     return body
+
+
+def is_deeper(value: JsonValue, limit: int) -> bool:
+    """Whether JSON nests more than `limit` arrays and objects in each other."""
+    if limit < 1:
+        return True
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(is_deeper(child, limit - 1) for child in children if isinstance(child, dict | list))
+
+
+def _too_deep() -> str:
+    return f"The request body nests more than {MAX_DEPTH} brackets in each other; send a flatter JSON object."
 
 
 def model_of(body: JsonObject) -> str:

@@ -14,23 +14,30 @@ _DATA = b"data: "
 
 @dataclass(slots=True)
 class StreamWatch:
-    """Follows one OpenAI stream: collects the text of its deltas and finds its `[DONE]`.
+    """Follows one OpenAI stream: collects the text of its deltas, where it is wanted, and finds its `[DONE]`.
 
     Bytes go through as they came; only a tail that may be the start of `data: [DONE]` is held back until it is known.
+    Where the text is not wanted, no chunk behind the first one with text is parsed.
 
     Attributes:
-        text: Text of all deltas so far, by choice index.
-        envelope: id, object, created and model of the last chunk, for an event of ours.
+        reads_text: Whether the text is wanted.
+        envelope: id, object, created and model of the last chunk that was parsed, for an event of ours.
         done: Whether `[DONE]` was seen.
-        chunks: Chunks that carried text.
+        begun: Whether a chunk carried text.
     """
 
-    text: dict[int, str] = field(default_factory=dict)
+    reads_text: bool
     envelope: JsonObject = field(default_factory=dict)
     done: bool = False
-    chunks: int = 0
+    begun: bool = False
+    _pieces: dict[int, list[str]] = field(default_factory=dict)
     _line: bytes = b""
     _held: bytes = b""
+
+    @property
+    def text(self) -> dict[int, str]:
+        """Text of all deltas so far, by choice index; empty where it is not wanted."""
+        return {index: "".join(pieces) for index, pieces in self._pieces.items()}
 
     def feed(self, data: bytes, *, final_event: Callable[[], bytes]) -> bytes:
         """Take bytes of the stream and return those to pass on.
@@ -70,7 +77,7 @@ class StreamWatch:
         return held
 
     def _read(self, line: bytes) -> None:
-        if not line.startswith(_DATA) or line == _DONE:
+        if (self.begun and not self.reads_text) or not line.startswith(_DATA) or line == _DONE:
             return
         chunk = json.loads(line[len(_DATA) :])
         choices = chunk.get("choices")
@@ -80,6 +87,6 @@ class StreamWatch:
         for choice in choices:
             piece = choice.get("text") or (choice.get("delta") or {}).get("content")
             if piece:
-                index = choice.get("index", 0)
-                self.text[index] = self.text.get(index, "") + piece
-                self.chunks += 1
+                self.begun = True
+                if self.reads_text:
+                    self._pieces.setdefault(choice.get("index", 0), []).append(piece)

@@ -147,6 +147,16 @@ def test_what_is_no_request_is_a_400(stack: Stack, content: bytes) -> None:
     assert set(response.json()["error"]) == {"message", "type", "param", "code"}
 
 
+def test_only_the_listed_routes_of_the_engine_are_open(stack: Stack) -> None:
+    for path in ("/v1/responses", "/v1/messages", "/invocations", "/inference/v1/generate"):
+        response = stack.http.post(path, json={"model": "base", "input": "rope", "messages": QUESTION})
+        assert (response.status_code, response.json()["error"]["code"]) == (404, "unknown_url")
+    for path in ("/health", "/healthz", "/metrics", "/version"):
+        assert stack.http.get(path).status_code == 200
+    tokens = stack.http.post("/tokenize", json={"model": "base", "prompt": "rope"}).json()["tokens"]
+    assert "rope" in stack.http.post("/detokenize", json={"model": "base", "tokens": tokens}).json()["prompt"]
+
+
 def test_a_client_that_leaves_frees_its_adapter(stack: Stack) -> None:
     with stack.client.chat.completions.create(
         model="ropes@1", messages=QUESTION, stream=True, max_tokens=800, extra_body={"ignore_eos": True}

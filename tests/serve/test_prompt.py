@@ -60,6 +60,22 @@ def test_without_passages_and_prompt_the_conversation_is_untouched() -> None:
     assert assembly.messages == messages
 
 
+def test_without_passages_nothing_is_counted() -> None:
+    def refuse(text: str) -> int:
+        raise AssertionError(f"counted {text!r}")
+
+    assembly = assemble(
+        [{"role": "user", "content": "How long? " * 1000}],
+        prompt="You keep ropes.",
+        passages=[],
+        max_context_tokens=100,
+        max_model_len=100,
+        max_new_tokens=10,
+        count_tokens=refuse,
+    )
+    assert assembly.messages[0] == {"role": "system", "content": "You keep ropes."}
+
+
 def test_a_passage_over_the_budget_is_dropped_and_a_smaller_one_behind_it_takes_its_number() -> None:
     assembly = build([{"role": "user", "content": "q"}], [passage("word " * 200), passage("short")])
     assert [p.text for p in assembly.passages] == ["short"]

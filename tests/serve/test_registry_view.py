@@ -2,18 +2,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import suppress
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from indexer.errors import GraftworkError
-from serve.registry_view import RegistryView
+from indexer.errors import GraftworkError, UnavailableError
+from serve.registry_view import RegistryView, read_catalog
 from train.base_model import BaseModelFiles, describe_base
-from train.registry.manifest import Provenance
-from train.registry.registry import AdapterRegistry
+from train.registry.manifest import AdapterManifest, Provenance
+from train.registry.registry import AdapterRegistry, AdapterSummary
 
 
 def write_base(folder: Path, *, seed: int) -> BaseModelFiles:
@@ -37,13 +42,42 @@ def write_adapter(folder: Path, *, rank: int = 4) -> Path:
     return folder
 
 
+class CountingRegistry(AdapterRegistry):
+    """A registry that counts what is read of it, and can be slow or fail where a disk would."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.read: Counter[str] = Counter()
+        self.verifying = threading.Event()
+        self.verify_s = 0.0
+        self.fault: OSError | None = None
+        self.lost_after_revision = False
+
+    def manifest(self, name: str, version: int) -> AdapterManifest:
+        self.read[f"{name}@{version}"] += 1
+        return super().manifest(name, version)
+
+    def verify(self, name: str, version: int) -> None:
+        self.read["verify"] += 1
+        self.verifying.set()
+        time.sleep(self.verify_s)
+        if self.fault is not None:
+            raise self.fault
+        super().verify(name, version)
+
+    def list(self) -> list[AdapterSummary]:
+        if self.lost_after_revision:
+            (self.root / "index.json").unlink()
+        return super().list()
+
+
 class World:
     """A registry with one adapter, and a view of it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.base = write_base(folder / "base", seed=0)
-        self.registry = AdapterRegistry(folder / "registry")
+        self.registry = CountingRegistry(folder / "registry")
         self.adapter = write_adapter(folder / "adapter")
         self.registry.publish(self.adapter, name="ropes", base=self.base, provenance=Provenance())
 
@@ -91,31 +125,126 @@ def test_an_adapter_above_the_servers_rank_or_for_another_base_is_left_out(world
     assert "rank 4" in catalog.problems["ropes@1"]
 
 
-async def until_known(view: RegistryView, name: str) -> None:
+def test_a_specialist_whose_document_is_missing_or_unreadable_leaves_the_others_served(world: World) -> None:
+    for name in ("good", "missing", "folder"):
+        world.apply(name)
+    documents = world.registry.root / "specialists"
+    (documents / "missing.json").unlink()
+    (documents / "folder.json").unlink()
+    (documents / "folder.json").mkdir()
+    catalog = world.view().catalog
+    assert set(catalog.specialists) == {"good"}
+    assert "'missing' has no readable document (No such file or directory)" in catalog.problems["missing"]
+    assert "'folder' has no readable document" in catalog.problems["folder"]
+
+
+def test_an_unreadable_manifest_leaves_the_others_served(world: World) -> None:
+    world.registry.publish(world.adapter, name="ropes", base=world.base, provenance=Provenance())
+
+    class Damaged(CountingRegistry):
+        def manifest(self, name: str, version: int) -> AdapterManifest:
+            if version == 1:
+                raise PermissionError(13, "Permission denied")
+            return super().manifest(name, version)
+
+    registry = Damaged(world.registry.root)
+    catalog = read_catalog(registry, base_name="base", base=world.base, max_lora_rank=16)
+    assert set(catalog.adapters) == {"ropes@2", "ropes@stable"}
+    assert "Permission denied" in catalog.problems["ropes@1"]
+
+
+async def until(condition: Callable[[], bool], *, what: str) -> None:
     for _ in range(500):
-        if name in view.catalog.specialists:
+        if condition():
             return
         await asyncio.sleep(0.01)
-    pytest.fail(f"{name} did not appear within 5 s")
+    pytest.fail(f"{what} did not happen within 5 s")
+
+
+async def until_known(view: RegistryView, name: str) -> None:
+    await until(lambda: name in view.catalog.specialists, what=f"the appearance of {name}")
+
+
+@asynccontextmanager
+async def followed(view: RegistryView) -> AsyncIterator[None]:
+    following = asyncio.create_task(view.follow())
+    yield
+    assert not following.done()
+    following.cancel()
+    with suppress(asyncio.CancelledError):
+        await following
 
 
 async def test_a_change_is_followed_and_a_broken_index_leaves_the_last_catalogue(world: World) -> None:
     view = world.view()
-    following = asyncio.create_task(view.follow())
-    world.apply("late")
-    await until_known(view, "late")
+    async with followed(view):
+        world.apply("late")
+        await until_known(view, "late")
+        index = world.registry.root / "index.json"
+        good = index.read_bytes()
+        index.write_bytes(b"{")
+        await asyncio.sleep(0.1)
+        assert "late" in view.catalog.specialists
+        index.write_bytes(good)
+        world.apply("later")
+        await until_known(view, "later")
+
+
+async def test_a_registry_that_is_away_is_not_an_empty_one(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    world.apply("kept", adapter="ropes@1")
+    view = world.view()
+    async with followed(view):
+        away = world.registry.root.rename(world.folder / "unmounted")
+        await asyncio.sleep(0.1)
+        assert set(view.catalog.specialists) == {"kept"}
+        assert len([record for record in caplog.records if "reads as revision 0" in record.getMessage()]) == 1
+        away.rename(world.registry.root)
+        world.apply("later")
+        await until_known(view, "later")
+
+
+async def test_a_registry_that_goes_away_while_it_is_read_is_not_taken(world: World) -> None:
+    world.apply("kept")
+    view = world.view()
     index = world.registry.root / "index.json"
-    good = index.read_bytes()
-    index.write_bytes(b"{")
-    await asyncio.sleep(0.1)
-    assert not following.done()
-    assert "late" in view.catalog.specialists
-    index.write_bytes(good)
-    world.apply("later")
-    await until_known(view, "later")
-    following.cancel()
-    with suppress(asyncio.CancelledError):
-        await following
+    async with followed(view):
+        world.registry.lost_after_revision = True
+        world.apply("later")
+        await until(lambda: not index.exists(), what="the loss of the index")
+        await asyncio.sleep(0.1)
+        assert set(view.catalog.specialists) == {"kept"}
+
+
+async def test_a_manifest_is_read_once(world: World) -> None:
+    view = world.view()
+    async with followed(view):
+        world.registry.publish(world.adapter, name="ropes", base=world.base, provenance=Provenance())
+        await until(lambda: "ropes@2" in view.catalog.adapters, what="the appearance of ropes@2")
+    assert world.registry.read == {"ropes@1": 1, "ropes@2": 1}
+
+
+async def test_a_burst_for_a_new_version_makes_one_check_and_one_who_leaves_does_not_end_it(world: World) -> None:
+    view = world.view()
+    manifest = view.catalog.adapters["ropes@1"]
+    world.registry.verify_s = 0.1
+    burst = [asyncio.create_task(view.adapter_path(manifest)) for _ in range(20)]
+    await asyncio.to_thread(world.registry.verifying.wait)
+    burst[0].cancel()
+    paths = await asyncio.gather(*burst[1:])
+    assert set(paths) == {world.registry.path("ropes", 1)}
+    await view.adapter_path(manifest)
+    assert world.registry.read["verify"] == 1
+
+
+async def test_files_that_cannot_be_read_are_unavailable_and_are_checked_again_later(world: World) -> None:
+    view = world.view()
+    manifest = view.catalog.adapters["ropes@1"]
+    world.registry.fault = OSError(5, "Input/output error")
+    with pytest.raises(UnavailableError, match=r"files of adapter ropes@1 cannot be read .*Input/output error"):
+        await view.adapter_path(manifest)
+    world.registry.fault = None
+    assert await view.adapter_path(manifest) == world.registry.path("ropes", 1)
 
 
 async def test_a_flipped_byte_is_found_before_the_engine_sees_the_file(world: World) -> None:

@@ -44,8 +44,10 @@ def test_specialists_that_could_not_answer_are_named(settings: Settings) -> None
         {"name": "other-base", "base": "gone"},
         {"name": "no-adapter", "adapter": "absent@1"},
         {"name": "forgiving", "adapter": "absent@1", "fallback": "base"},
+        {"name": "lost"},
     ):
         registry.write_specialist(str(document["name"]), json.dumps(document).encode())
+    (registry.root / "specialists" / "lost.json").unlink()
     unserved = gather(settings, own_instance_up=True).unserved
-    assert set(unserved) == {"other-base", "no-adapter"}
+    assert set(unserved) == {"other-base", "no-adapter", "lost"}
     assert "absent@1" in unserved["no-adapter"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,10 +22,13 @@ from serve.layers.context import ContextLayer
 from serve.layers.http import read_body, send_json
 from serve.layers.models import ModelsLayer
 from serve.layers.resolve import ResolveLayer
+from serve.layers.routes import RouteLayer
 from serve.residency.manager import EngineAdapter, Residency
 from serve.retriever import Query
 from serve.specialist import Specialist
 from train.registry.manifest import AdapterManifest
+
+GENERATING = ("/v1/chat/completions", "/v1/completions")
 
 
 @dataclass
@@ -35,6 +39,9 @@ class EngineApp:
     requests: list[dict[str, object]] = field(default_factory=list)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] not in GENERATING:
+            await send_json(send, status=200, content={"route": scope["path"]})
+            return
         body = json.loads(await read_body(receive))
         self.requests.append(body)
         head = {"id": "chatcmpl-1", "created": 1, "model": body["model"]}
@@ -63,7 +70,7 @@ class Adapters:
 
     async def load_adapter(self, adapter: EngineAdapter) -> None:
         if adapter.engine_id in self.refuse:
-            raise UnavailableError(f"The engine refused adapter {adapter.engine_name}.")
+            raise UnavailableError(f"The engine refused adapter {adapter.engine_name}: no file {adapter.path}/x.")
         self.loaded.append(adapter.engine_id)
 
     async def unload_adapter(self, adapter: EngineAdapter) -> None:
@@ -122,10 +129,26 @@ def manifest(name: str, version: int, engine_id: int) -> AdapterManifest:
 
 
 @dataclass
+class Files:
+    """Knows where adapter versions lie; the check can be slow, or fail as a registry does."""
+
+    check_s: float = 0.0
+    error: GraftworkError | None = None
+
+    async def path_of(self, version: AdapterManifest) -> Path:
+        await asyncio.sleep(self.check_s)
+        if self.error is not None:
+            raise self.error
+        return Path("/registry") / version.ref
+
+
+@dataclass
 class Graph:
     """A client of the layers, and what stands around them."""
 
+    app: ASGIApp
     client: httpx.AsyncClient
+    files: Files
     engine: EngineApp
     adapters: Adapters
     passages: Passages
@@ -138,12 +161,13 @@ SPECIALISTS = (
     {"name": "both", "collection": "handbook", "adapter": "ropes@stable"},
     {"name": "soft", "adapter": "ropes@2", "fallback": "base"},
     {"name": "orphan", "adapter": "gone@1"},
+    {"name": "forgiving", "adapter": "gone@1", "fallback": "base"},
 )
 
 
 @pytest.fixture
 def graph() -> Graph:
-    engine, adapters, passages = EngineApp(), Adapters(), Passages()
+    engine, adapters, passages, files = EngineApp(), Adapters(), Passages(), Files()
     specialists = [Specialist.model_validate(document) for document in SPECIALISTS]
     first, second = manifest("ropes", 1, 1), manifest("ropes", 2, 2)
     catalog = Catalog(
@@ -153,14 +177,12 @@ def graph() -> Graph:
         adapters={"ropes@1": first, "ropes@2": second, "ropes@stable": first},
     )
 
-    async def path_of(version: AdapterManifest) -> Path:
-        return Path("/registry") / version.ref
-
     app: ASGIApp = CitationLayer(engine)
     count: Callable[[str], int] = lambda text: len(text.split())  # noqa: E731
     app = ContextLayer(app, retrieval=passages, count_tokens=count, max_model_len=1000, tenant="default", timeout_s=1.0)
     residency = Residency(adapters, capacity=2, wait_s=1.0)
-    app = AdapterLayer(app, residency=residency, path_of=path_of, engine_base="base")
+    app = AdapterLayer(app, residency=residency, path_of=files.path_of, engine_base="base", wait_s=1.0)
     app = ModelsLayer(ResolveLayer(app, catalog=lambda: catalog), catalog=lambda: catalog, started_at=1)
+    app = RouteLayer(app)
     client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://graftwork")
-    return Graph(client=client, engine=engine, adapters=adapters, passages=passages)
+    return Graph(app=app, client=client, files=files, engine=engine, adapters=adapters, passages=passages)

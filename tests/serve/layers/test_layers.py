@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 
+import httpx
 import pytest
 
-from indexer.errors import UnavailableError
+from indexer.errors import GraftworkError, InputError, NotFoundError, UnavailableError
 from tests.serve.layers.conftest import Graph
 
 CHAT = "/v1/chat/completions"
@@ -60,6 +63,14 @@ async def test_a_stream_passes_unchanged_with_one_event_before_done(graph: Graph
     assert "first_token_ms" in last["graftwork"]["timings"]
 
 
+async def test_a_stream_without_a_collection_keeps_its_brackets_and_its_timings(graph: Graph) -> None:
+    response = await graph.client.post(CHAT, json=ask("plain", stream=True))
+    last = json.loads(events(response.text)[-2])
+    assert (last["id"], last["graftwork"]["specialist"]) == ("chatcmpl-1", "plain")
+    assert last["graftwork"]["invalid_markers"] == 0
+    assert "first_token_ms" in last["graftwork"]["timings"]
+
+
 async def test_an_adapter_is_loaded_and_named(graph: Graph) -> None:
     body = (await graph.client.post(CHAT, json=ask("both"))).json()
     assert graph.engine.requests[0]["model"] == "ropes@1"
@@ -69,13 +80,48 @@ async def test_an_adapter_is_loaded_and_named(graph: Graph) -> None:
     assert graph.adapters.loaded == [1, 2]
 
 
-async def test_a_refused_adapter_is_an_error_by_default(graph: Graph) -> None:
-    graph.adapters.refuse = {1}
-    response = await graph.client.post(CHAT, json=ask("both"))
+def check_unavailable(response: httpx.Response, *named: str) -> None:
+    """A 503 in OpenAI's shape that names what is missing and no address, path or cause."""
     assert response.status_code == 503
     assert response.headers["retry-after"] == "1"
-    assert response.json()["error"]["code"] == "unavailable"
+    error = response.json()["error"]
+    assert (error["type"], error["code"]) == ("server_error", "unavailable")
+    assert all(f"'{name}'" in error["message"] for name in named)
+    assert not any(inside in error["message"] for inside in ("/", "sha256", "10.0.0.7", "engine"))
+
+
+async def test_a_refused_adapter_is_an_error_by_default(graph: Graph, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    graph.adapters.refuse = {1}
+    check_unavailable(await graph.client.post(CHAT, json=ask("both")), "ropes@1", "both")
+    check_unavailable(await graph.client.post(CHAT, json=ask("ropes@1")), "ropes@1")
     assert graph.engine.requests == []
+    assert "no file /registry/ropes@1/x" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InputError("The adapter ropes@1 is damaged: adapter_model.safetensors has sha256 0123."),
+        NotFoundError("There is no version 1 of the adapter 'ropes' in /registry."),
+        UnavailableError("The files of adapter ropes@1 cannot be read ([Errno 5] Input/output error: '/registry')."),
+    ],
+)
+async def test_whatever_is_wrong_with_an_adapters_files_is_the_servers_fault(
+    graph: Graph, error: GraftworkError
+) -> None:
+    graph.files.error = error
+    check_unavailable(await graph.client.post(CHAT, json=ask("both")), "ropes@1", "both")
+    assert (await graph.client.post(CHAT, json=ask("soft"))).headers["x-graftwork-fallback"] == "base"
+
+
+async def test_the_check_of_an_adapters_files_counts_as_waiting_for_it(
+    graph: Graph, caplog: pytest.LogCaptureFixture
+) -> None:
+    graph.files.check_s = 30
+    async with asyncio.timeout(3):
+        check_unavailable(await graph.client.post(CHAT, json=ask("both")), "ropes@1")
+    assert "were still being checked after 1 s" in caplog.text
 
 
 async def test_a_fallback_to_the_base_is_marked(graph: Graph) -> None:
@@ -86,9 +132,28 @@ async def test_a_fallback_to_the_base_is_marked(graph: Graph) -> None:
     assert (answer["adapter"], answer["fallback"]) == (None, "ropes@2")
 
 
-async def test_failed_retrieval_is_an_error_or_a_marked_answer(graph: Graph) -> None:
-    graph.passages.error = UnavailableError("Milvus is away.")
-    assert (await graph.client.post(CHAT, json=ask("rag"))).status_code == 503
+async def test_the_base_answers_for_an_adapter_that_the_catalogue_lacks_and_says_so(graph: Graph) -> None:
+    response = await graph.client.post(CHAT, json=ask("forgiving"))
+    assert response.headers["x-graftwork-fallback"] == "base"
+    answer = response.json()["graftwork"]
+    assert (answer["specialist"], answer["adapter"], answer["fallback"]) == ("forgiving", None, "gone@1")
+    assert graph.engine.requests[0]["model"] == "base"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UnavailableError("Milvus at http://10.0.0.7:19530 did not answer (search: timeout)."),
+        NotFoundError("There is no collection 'handbook' at http://10.0.0.7:19530."),
+        InputError("Collection 'handbook' was made by embedder /models/other."),
+    ],
+)
+async def test_failed_retrieval_is_an_error_or_a_marked_answer(
+    graph: Graph, error: GraftworkError, caplog: pytest.LogCaptureFixture
+) -> None:
+    graph.passages.error = error
+    check_unavailable(await graph.client.post(CHAT, json=ask("rag")), "rag", "handbook")
+    assert str(error) in caplog.text
     answer = (await graph.client.post(CHAT, json=ask("lenient"))).json()["graftwork"]
     assert (answer["retrieval"], answer["citations"]) == ("failed", [])
 
@@ -108,6 +173,11 @@ async def test_nothing_found_is_said(graph: Graph) -> None:
         (b'{"model": 7}', 400, "'model' is 7"),
         (b'{"model": "nobody"}', 404, "'nobody' does not exist"),
         (b'{"model": "orphan"}', 404, "adapter 'gone@1'"),
+        (b'{"model": "base", "messages": ' + b"[" * 100_000, 400, "more than 100 brackets"),
+        (b'{"model": "base", "messages": ' + b"[" * 100 + b"]" * 100 + b"}", 400, "more than 100 brackets"),
+        (b'{"model": "base", "user": "\\ud800"}', 400, "'\\ud800', half of a surrogate pair"),
+        (b'{"model": "base", "messages": [{"\\uDFFF": 1}]}', 400, "'\\udfff', half of a surrogate pair"),
+        (b'{"model": "base", "user": "\xed\xa0\x80"}', 400, "not JSON"),
     ],
 )
 async def test_what_cannot_be_resolved_is_an_openai_error(
@@ -124,6 +194,14 @@ async def test_what_cannot_be_resolved_is_an_openai_error(
 async def test_models_lists_base_specialists_and_adapters(graph: Graph) -> None:
     body = (await graph.client.get("/v1/models")).json()
     ids = [card["id"] for card in body["data"]]
-    assert ids == ["base", "both", "lenient", "orphan", "plain", "rag", "soft", "ropes@1", "ropes@2"]
+    assert ids == ["base", "both", "forgiving", "lenient", "orphan", "plain", "rag", "soft", "ropes@1", "ropes@2"]
     assert (await graph.client.get("/v1/models/ropes@2")).json()["kind"] == "adapter"
     assert (await graph.client.get("/v1/models/nobody")).status_code == 404
+
+
+async def test_a_body_as_deep_as_is_allowed_and_whole_surrogate_pairs_pass(graph: Graph) -> None:
+    deep = b"[" * 99 + b"{" * 200 + b"]" * 99
+    deep = deep.replace(b"{" * 200, b'"' + b"{" * 200 + b'"')
+    content = b'{"model": "base", "prompt": "\\ud83d\\ude00", "x": ' + deep + b"}"
+    assert (await graph.client.post("/v1/completions", content=content)).status_code == 200
+    assert graph.engine.requests[0]["prompt"] == "\U0001f600"

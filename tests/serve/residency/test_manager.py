@@ -13,14 +13,20 @@ from serve.residency.manager import EngineAdapter, Residency
 class RecordingEngine:
     """Stands where vLLM stands; counts, and can be slow or refuse, which a real engine does only with much help."""
 
-    def __init__(self, *, refuse: frozenset[int] = frozenset()) -> None:
+    def __init__(
+        self, *, refuse: frozenset[int] = frozenset(), keep: frozenset[int] = frozenset(), load_s: float = 0.005
+    ) -> None:
         self.loaded: set[int] = set()
         self.loads: Counter[int] = Counter()
+        self.tries: Counter[int] = Counter()
         self.most = 0
         self.refuse = refuse
+        self.keep = keep
+        self.load_s = load_s
 
     async def load_adapter(self, adapter: EngineAdapter) -> None:
-        await asyncio.sleep(0.005)
+        self.tries[adapter.engine_id] += 1
+        await asyncio.sleep(self.load_s)
         if adapter.engine_id in self.refuse:
             raise UnavailableError(f"no {adapter.engine_name}")
         self.loaded.add(adapter.engine_id)
@@ -29,6 +35,8 @@ class RecordingEngine:
 
     async def unload_adapter(self, adapter: EngineAdapter) -> None:
         await asyncio.sleep(0.001)
+        if adapter.engine_id in self.keep:
+            raise UnavailableError(f"kept {adapter.engine_name}")
         self.loaded.discard(adapter.engine_id)
 
 
@@ -98,3 +106,71 @@ async def test_a_request_that_gives_up_does_not_cancel_the_load_others_wait_for(
     impatient.cancel()
     assert await patient
     assert engine.loads == {1: 1}
+
+
+async def use(residency: Residency, number: int) -> None:
+    async with residency.lease(adapter(number)):
+        pass
+
+
+async def test_a_refused_adapter_is_tried_once_and_evicts_no_more_for_some_seconds() -> None:
+    engine, now = RecordingEngine(refuse=frozenset({9})), 100.0
+    residency = Residency(engine, capacity=2, wait_s=1, clock=lambda: now)
+    for number in (1, 2):
+        await use(residency, number)
+    for _ in range(3):
+        answers = await asyncio.gather(*(use(residency, 9) for _ in range(10)), return_exceptions=True)
+        assert all(isinstance(answer, UnavailableError) and str(answer) == "no a9@1" for answer in answers)
+    assert engine.tries[9] == 1
+    assert len(engine.loaded) == 1
+    await asyncio.gather(*(use(residency, number) for number in (1, 2)))
+    assert engine.loaded == {1, 2}
+    now += 5.0
+    engine.refuse = frozenset()
+    await use(residency, 9)
+    assert 9 in engine.loaded
+
+
+async def test_waiters_of_a_refused_adapter_do_not_make_others_load_it_again() -> None:
+    engine = RecordingEngine(refuse=frozenset({9}))
+    residency = Residency(engine, capacity=1, wait_s=1)
+    requests = [use(residency, number) for number in (9, 1, 9, 2, 9)]
+    await asyncio.gather(*requests, return_exceptions=True)
+    assert engine.tries == {9: 1, 1: 1, 2: 1}
+
+
+async def test_an_adapter_the_engine_does_not_free_stays_in_the_books() -> None:
+    engine = RecordingEngine(keep=frozenset({1}))
+    residency = Residency(engine, capacity=2, wait_s=1)
+    for number in (1, 2):
+        await use(residency, number)
+    with pytest.raises(UnavailableError, match="kept a1@1"):
+        await use(residency, 3)
+    assert residency.resident == ("a1@1", "a2@1")
+    await use(residency, 4)
+    assert residency.resident == ("a1@1", "a4@1")
+    assert engine.most == 2
+
+
+async def test_a_slow_load_is_not_called_a_lack_of_places() -> None:
+    residency = Residency(RecordingEngine(load_s=0.2), capacity=1, wait_s=0.02)
+    with pytest.raises(UnavailableError, match=r"a1@1 was still being loaded after 0\.02 s"):
+        await use(residency, 1)
+
+
+async def test_time_waited_before_the_lease_counts() -> None:
+    residency = Residency(RecordingEngine(load_s=0.2), capacity=1, wait_s=60)
+    with pytest.raises(UnavailableError, match="after 60 s"):
+        async with residency.lease(adapter(1), waited_s=59.99):
+            pytest.fail("the time was up")
+
+
+async def test_a_waiter_that_leaves_lets_others_evict_what_it_waited_for() -> None:
+    """Adapter 1 becomes idle while a request waits for it, and that request goes away before it got it."""
+    engine = RecordingEngine()
+    residency = Residency(engine, capacity=1, wait_s=2)
+    leaving, staying = asyncio.create_task(use(residency, 1)), asyncio.create_task(use(residency, 2))
+    await asyncio.sleep(0)
+    residency._loading[1].add_done_callback(lambda _: leaving.cancel())
+    await asyncio.wait_for(staying, timeout=1)
+    assert engine.loaded == {2}
