@@ -126,7 +126,7 @@ def demo_settings(user: Settings, *, ports: DemoPorts) -> Settings:
                 epochs=3,
                 max_length=1024,
                 per_device_batch_size=1,
-                gradient_accumulation=2,
+                gradient_accumulation=1,
                 dtype="bfloat16",
                 seed=SEED,
             ),

@@ -1,9 +1,9 @@
 """Training rows from questions and what retrieval found for them: half with context, half without. No I/O but writing.
 
-A row is a conversation of a few questions about one context, in the very messages that a served specialist would give the
-model. Where the golden passages are there, an answer ends in their markers; where they are not, it is the refusal, so that
-the adapter learns to trust the context in both directions. Questions share a context because on a CPU its tokens are most
-of what a row costs, and every answer in a row is learnt.
+A row is a conversation of a few questions about one context, in the very messages that a served specialist would give
+the model. Where the golden passages are there, an answer ends in their markers; where they are not, it is the refusal,
+so that the adapter learns to trust the context in both directions. Questions share a context because on a CPU its
+tokens are most of what a row costs, and every answer in a row is learnt.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Turn:
 
     Attributes:
         question: The question.
-        kind: `golden`: its golden passages are in the context; `absent`: they are not; `unanswerable`: the corpus does not
-            answer it; `closed`: there is no context.
+        kind: `golden`: its golden passages are in the context; `absent`: they are not; `unanswerable`: the corpus does
+            not answer it; `closed`: there is no context.
         answer: The answer, with markers if golden, else the refusal; plain if closed.
     """
 
@@ -73,8 +73,8 @@ def build_rows(
 ) -> tuple[TrainingRow, ...]:
     """Make rows with context, for each of them one with the same questions and none, and shuffle them.
 
-    Every question stands in one row with context: with its golden passages, or, if those were not found, do not fit or are
-    withheld, where it must be refused.
+    Every question stands in one row with context: with its golden passages, or, if those were not found, do not fit or
+    are withheld, where it must be refused.
 
     Args:
         questions: Training questions.
@@ -134,8 +134,8 @@ def assign_refused(
 ) -> dict[str, int]:
     """For each question to refuse the context nearest to it that does not answer it, by position; one question each.
 
-    Near is what retrieval found for it: the sum of the inverse ranks of the context's passages. A question to which no free
-    context is near has none.
+    Near is what retrieval found for it: the sum of the inverse ranks of the context's passages. A question to which no
+    free context is near has none.
     """
     hosts: dict[str, int] = {}
     for question in refused:
@@ -221,13 +221,17 @@ def _contexts(
     *,
     count_tokens: Callable[[str], int],
 ) -> list[_Context]:
-    """One context for the group; one for each question if the token budget drops a golden passage of the group's."""
-    wanted = {passage.chunk_id: passage for question in group for passage in golden[question.id]}
+    """One context for the group; one for each question if the token budget drops a golden passage of the group's.
+
+    Golden passages stand among others if they fit so, else alone.
+    """
+    wanted = {passage.chunk_id for question in group for passage in golden[question.id]}
     ranked = _interleave([found[question.id] for question in group])
-    shown = place_golden(ranked, list(wanted.values()), k=recipe.RETRIEVAL.k)
-    kept = _assemble(group, shown, count_tokens=count_tokens).passages
-    if wanted.keys() <= {passage.chunk_id for passage in kept}:
-        return [_Context(kept, tuple((question, golden[question.id]) for question in group))]
+    alone = tuple(passage for passage in ranked if passage.chunk_id in wanted)
+    for shown in (place_golden(ranked, alone, k=recipe.RETRIEVAL.k), alone):
+        kept = _assemble(group, shown, count_tokens=count_tokens).passages
+        if wanted <= {passage.chunk_id for passage in kept}:
+            return [_Context(kept, tuple((question, golden[question.id]) for question in group))]
     if len(group) == 1:
         return []
     return [

@@ -12,7 +12,8 @@ from deploy.demo.report import TrainingFacts, statement
 def training(*, stopped_early):
     return TrainingFacts(
         adapter="demo@1",
-        rows={"golden": 3, "closed": 3},
+        rows=4,
+        answers={"golden": 3, "closed": 3},
         steps=50,
         planned_steps=90,
         epochs=1.6,

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from deploy.demo import recipe
 from deploy.demo.questions import Question
-from deploy.demo.rows import build_rows, cite_answer, golden_passages, place_golden, without_answer, write_rows
+from deploy.demo.rows import (
+    assign_refused,
+    build_rows,
+    cite_answer,
+    golden_passages,
+    group_questions,
+    place_golden,
+    without_answer,
+    write_rows,
+)
 from deploy.demo.scoring import is_refusal
 from indexer.passages import Passage
 from serve.citations import read_markers
@@ -116,23 +125,27 @@ def test_markers_go_before_the_full_stop(answer, numbers, expected):
 
 
 def rows_of(questions, found, *, seed=1):
-    rows = build_rows(questions, {q.id: found for q in questions}, count_tokens=count_words, seed=seed)
-    return {(row.question_id, row.kind): row for row in rows}, rows
+    return build_rows(questions, {q.id: found for q in questions}, count_tokens=count_words, seed=seed)
 
 
-def test_a_golden_row_cites_the_passage_that_says_it():
-    (row,) = [row for key, row in rows_of([question()], FOUND)[0].items() if key[1] == "golden"]
+def with_and_without_context(rows):
+    return [row for row in rows if row.context_tokens], [row for row in rows if not row.context_tokens]
+
+
+def test_a_golden_answer_cites_the_passage_that_says_it():
+    [row], _ = with_and_without_context(rows_of([question()], FOUND))
     system, user, assistant = row.messages
+    assert [turn.kind for turn in row.turns] == ["golden"]
     assert CONTEXT_HEADER in system["content"]
     assert system["content"].startswith(recipe.PROMPT)
     assert user["content"] == "At what wind does she stop?"
+    assert assistant["content"] == row.turns[0].answer
     (number,) = read_markers(assistant["content"], passages=3).cited
     assert f"[{number}] Title 5\nIt stops at 17 m/s." in system["content"]
-    assert row.context_tokens > 0
 
 
 def test_a_closed_row_has_no_context_and_no_marker():
-    row = rows_of([question()], FOUND)[0]["q1", "closed"]
+    _, [row] = with_and_without_context(rows_of([question()], FOUND))
     assert [message["content"] for message in row.messages] == [
         recipe.PROMPT,
         "At what wind does she stop?",
@@ -142,40 +155,101 @@ def test_a_closed_row_has_no_context_and_no_marker():
 
 def test_an_unanswerable_question_is_refused_with_and_without_context():
     asked = question(must_include=("do not say",), kind="unanswerable")
-    by_kind, rows = rows_of([asked], FOUND)
-    assert {row.kind for row in rows} == {"unanswerable", "closed"}
-    assert all(is_refusal(row.messages[-1]["content"]) for row in rows)
-    assert CONTEXT_HEADER in by_kind["q1", "unanswerable"].messages[0]["content"]
+    [with_context], [closed] = with_and_without_context(rows_of([asked], FOUND))
+    assert [turn.kind for turn in with_context.turns] == ["unanswerable"]
+    assert is_refusal(with_context.messages[-1]["content"])
+    assert is_refusal(closed.messages[-1]["content"])
+    assert CONTEXT_HEADER in with_context.messages[0]["content"]
 
 
 def test_without_its_golden_passages_a_question_is_refused():
-    row = rows_of([question(sources=("unfound.md",))], FOUND)[0]["q1", "absent"]
+    [row], _ = with_and_without_context(rows_of([question(sources=("unfound.md",))], FOUND))
+    assert row.turns[0].kind == "absent"
     assert row.messages[-1]["content"] == recipe.REFUSAL
     assert "17 m/s" not in row.messages[0]["content"]
 
 
-def test_a_golden_passage_over_the_token_budget_makes_an_absent_row():
+def test_a_golden_passage_over_the_token_budget_is_as_good_as_absent():
     long = passage(9, document="gold.md", text="17 m/s " * recipe.RETRIEVAL.max_context_tokens)
-    row = rows_of([question()], [passage(1), long])[0]["q1", "absent"]
+    [row], _ = with_and_without_context(rows_of([question()], [passage(1), long]))
+    assert row.turns[0].kind == "absent"
     assert row.messages[-1]["content"] == recipe.REFUSAL
 
 
-def test_half_of_the_rows_have_context_and_a_share_of_it_lacks_the_golden_passages():
+def test_a_golden_passage_that_fits_alone_is_not_lost_to_the_group():
+    words = round(0.6 * recipe.RETRIEVAL.max_context_tokens)
+    found = [
+        passage(1, document="gold.md", text="17 m/s" + " so" * words),
+        passage(2, document="other.md", text="red" + " so" * words),
+    ]
+    asked = [question(1), question(2, sources=("other.md",), must_include=("red",))]
+    rows, _ = with_and_without_context(
+        build_rows(asked, {q.id: found for q in asked}, count_tokens=count_words, seed=recipe.SEED)
+    )
+    assert [[turn.kind for turn in row.turns] for row in rows] == [["golden"], ["golden"]]
+
+
+def test_half_of_the_rows_have_context_and_a_share_of_its_answers_lacks_the_golden_passages():
     questions = [question(number) for number in range(100)]
-    _, rows = rows_of(questions, FOUND)
-    counts = Counter(row.kind for row in rows)
+    rows = rows_of(questions, FOUND)
+    with_context, closed = with_and_without_context(rows)
+    assert len(with_context) == len(closed)
+    counts = Counter(turn.kind for row in rows for turn in row.turns)
     assert counts == {"closed": 100, "golden": 85, "absent": 15}
+
+
+def test_every_answer_follows_its_question_and_a_context_never_answers_what_is_refused():
+    asked = [question(number, kind="unanswerable" if number % 4 == 0 else "single") for number in range(1, 40)]
+    for row in rows_of(asked, FOUND):
+        spoken = [message["content"] for message in row.messages[1:]]
+        assert spoken == [text for turn in row.turns for text in (turn.question.question, turn.answer)]
+        assert [message["role"] for message in row.messages] == ["system", *["user", "assistant"] * len(row.turns)]
+        if row.context_tokens:
+            refused = [turn for turn in row.turns if turn.kind != "golden"]
+            assert not refused or "17 m/s" not in row.messages[0]["content"]
+
+
+def test_questions_share_a_context_while_their_golden_passages_fit():
+    asked = [question(number, sources=(f"{number}.md",)) for number in range(1, 8)]
+    golden = {q.id: [passage(q.id)] for q in asked}
+    groups = group_questions(asked, golden, k=3)
+    assert [[q.id for q in group] for group in groups] == [["q1", "q2", "q3"], ["q4", "q5", "q6"], ["q7"]]
+
+
+def test_no_group_for_a_question_that_needs_more_than_there_is_place_for():
+    golden = {"q1": [passage(n) for n in range(4)], "q2": []}
+    assert group_questions([question(1), question(2)], golden, k=3) == ()
+
+
+@given(st.dictionaries(st.integers(0, 30), st.sets(st.integers(0, 9), max_size=4), max_size=20), st.integers(1, 4))
+def test_grouping_loses_and_repeats_nothing(needs, k):
+    asked = [question(number) for number in needs]
+    golden = {f"q{number}": [passage(n) for n in sorted(numbers)] for number, numbers in needs.items()}
+    groups = group_questions(asked, golden, k=k)
+    grouped = [q.id for group in groups for q in group]
+    assert sorted(grouped) == sorted(f"q{number}" for number, numbers in needs.items() if 0 < len(numbers) <= k)
+    for group in groups:
+        assert len(group) <= recipe.TURNS
+        assert len({p.chunk_id for q in group for p in golden[q.id]}) <= k
+
+
+def test_a_refused_question_goes_to_the_nearest_context_that_does_not_answer_it():
+    far, near, answering = [passage(2)], [passage(1)], [passage(1), passage(5, document="gold.md")]
+    asked = question(7)
+    assert assign_refused([asked], [far, near, answering], {"q7": FOUND}) == {"q7": 1}
+    assert assign_refused([asked, question(8)], [near, far], {"q7": FOUND, "q8": FOUND}) == {"q7": 0, "q8": 1}
+    assert assign_refused([asked], [[passage(99)], answering], {"q7": FOUND}) == {}
 
 
 def test_the_seed_decides_rows_and_order():
     questions = [question(number) for number in range(20)]
-    assert rows_of(questions, FOUND, seed=3)[1] == rows_of(questions, FOUND, seed=3)[1]
-    assert rows_of(questions, FOUND, seed=3)[1] != rows_of(questions, FOUND, seed=4)[1]
+    assert rows_of(questions, FOUND, seed=3) == rows_of(questions, FOUND, seed=3)
+    assert rows_of(questions, FOUND, seed=3) != rows_of(questions, FOUND, seed=4)
 
 
 def test_rows_are_written_as_chat_json_lines(tmp_path):
     path = tmp_path / "new" / "train.jsonl"
-    _, rows = rows_of([question()], FOUND)
+    rows = rows_of([question()], FOUND)
     write_rows(rows, path)
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     assert [set(line) for line in lines] == [{"messages"}] * 2

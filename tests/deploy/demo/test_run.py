@@ -68,10 +68,10 @@ class Machine:
         return self.step("index_corpus", report)
 
     def write_training_rows(self, stage, *, settings, indexer, questions):
-        return self.step("write_training_rows", Dataset(settings.home / "train.jsonl", {"golden": 1, "closed": 1}))
+        return self.step("write_training_rows", Dataset(settings.home / "train.jsonl", 2, {"golden": 1, "closed": 1}))
 
     def train_adapter(self, stage, *, settings, dataset, budget_s):
-        facts = TrainingFacts("demo@1", dataset.rows, 5, 9, 1.5, 60.0, 400.0, 3.2, 0.9, True)
+        facts = TrainingFacts("demo@1", dataset.rows, dataset.answers, 5, 9, 1.5, 60.0, 400.0, 3.2, 0.9, True)
         self.train_budget_s = budget_s
         return self.step("train_adapter", facts)
 
