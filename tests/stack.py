@@ -60,11 +60,20 @@ class Stack:
     config: Path
     url: str
 
-    def run(self, *arguments: str, check: bool = True, limit_s: float = _COMMAND_LIMIT_S) -> Answer:
-        """Run one `graftwork` command against this home."""
+    def run(
+        self, *arguments: str, check: bool = True, limit_s: float = _COMMAND_LIMIT_S, given: str | None = None
+    ) -> Answer:
+        """Run one `graftwork` command against this home; `given` is its standard input."""
         command = [str(Path(sys.executable).parent / "graftwork"), "--config", str(self.config), *arguments]
         done = subprocess.run(
-            command, cwd="/", env=environment(self.home), capture_output=True, text=True, timeout=limit_s, check=False
+            command,
+            cwd="/",
+            env=environment(self.home),
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=limit_s,
+            check=False,
         )
         answer = Answer(code=done.returncode, stdout=done.stdout, stderr=done.stderr)
         if check and answer.code != 0:

@@ -37,7 +37,8 @@ _ROWS: tuple[tuple[str, Callable[[ArmFigures], Estimate | None], str], ...] = (
 _LEGEND = (
     "required words: share of answerable questions whose answer holds every required phrase; refused rightly: share of "
     "the unanswerable ones; refused wrongly: share of the answerable ones; sources retrieved: all gold documents among "
-    "the passages; citations are counted by document, precision over answers that cite; the last three are medians."
+    "the passages; citations are counted by document, precision over answers that cite; seconds, tokens/s and "
+    "tokens are medians."
 )
 
 

@@ -100,6 +100,12 @@ def statement(training: TrainingFacts, figures: Figures, *, budget_s: float) -> 
         "The adapter was trained on questions about other documents than those asked about here. It can have learnt "
         "the form of an answer and the use of a context, not the facts: without retrieval it can only guess them."
     )
+    cited = training.answers.get("golden", 0)
+    with_context = sum(training.answers.values()) - training.answers.get("closed", 0)
+    rows = (
+        f"Half of its {training.rows} training rows show a context: {cited} of {with_context} answers in them cite it, "
+        "the others refuse because it does not answer. The other half has none."
+    )
     losses = ""
     if training.first_loss is not None and training.final_loss is not None:
         losses = f"; loss {training.first_loss:.2f} at first, {training.final_loss:.2f} at last"
@@ -112,7 +118,7 @@ def statement(training: TrainingFacts, figures: Figures, *, budget_s: float) -> 
         "all four. Brackets are 95% bootstrap intervals over questions."
     )
     width = "An interval without width says that all answers scored the same, not that the figure is certain."
-    return learnt, course, f"{sample} {width}", *(_verdict(figures, metric) for metric in METRICS)
+    return learnt, rows, course, f"{sample} {width}", *(_verdict(figures, metric) for metric in METRICS)
 
 
 def _verdict(figures: Figures, metric: str) -> str:

@@ -31,6 +31,17 @@ def test_ask_prints_the_answer_and_its_sources(stack: Stack) -> None:
     assert "ropes.md" in answer.stdout
 
 
+def test_chat_keeps_the_conversation(stack: Stack) -> None:
+    answer = stack.run("chat", "--specialist", "retrieval", "--max-tokens", "4", given="Which oil?\n\nWhose lamp?\n")
+    assert answer.stdout.count("Sources") == 2
+
+
+def test_doctor_finds_nothing_wrong_beside_a_running_instance(stack: Stack) -> None:
+    checks = stack.run("doctor", "--json").json["checks"]
+    assert {check["status"] for check in checks} <= {"ok", "warning"}
+    assert {"memory", "ports", "versions", "base model", "authentication"} <= {check["name"] for check in checks}
+
+
 def test_ask_for_an_unknown_specialist_is_exit_code_6(stack: Stack) -> None:
     answer = stack.run("ask", "Hello?", "--specialist", "nobody", check=False)
     assert answer.code == 6

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from deploy.demo.bootstrap import Estimate
@@ -62,3 +64,10 @@ def test_a_loss_of_the_adapter_is_said_like_a_gain():
 def test_a_difference_that_chance_explains_is_none():
     text = " ".join(statement(training(stopped_early=False), figures((0.1, -0.05, 0.25)), budget_s=300))
     assert "Required words: no two specialists differ" in text
+
+
+def test_the_statement_counts_answers_that_cite_and_that_refuse() -> None:
+    facts = replace(training(stopped_early=False), rows=76, answers={"golden": 86, "absent": 23, "closed": 109})
+    assert "Half of its 76 training rows show a context: 86 of 109 answers in them cite it" in " ".join(
+        statement(facts, figures(), budget_s=300)
+    )
