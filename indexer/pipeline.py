@@ -23,6 +23,7 @@ from indexer.identity import pipeline_hash
 from indexer.names import check_alias
 from indexer.parsers import PARSER_VERSIONS
 from indexer.progress import Counts, LiveCounts, Reporter
+from indexer.provenance import check_owners, file_exists
 from indexer.ray_data import WRITE_CPUS, embed_cpus, ray_data_context, read_cpus, source_dataset, translated_ray_errors
 from indexer.report import ChunkCounts, DocumentCounts, IndexProgress, IndexReport
 from indexer.rows import fingerprints_from_table
@@ -58,11 +59,12 @@ def run_index(
         tenant: Whose documents these are.
         settings: Where and how.
         progress: Called now and then, from a thread of its own.
-        sync: Delete documents whose file under the same folders is gone; otherwise they are only reported.
+        sync: Delete documents of these folders whose file is gone; otherwise they are only reported.
 
     Raises:
         NotFoundError: A path does not exist.
         InputError: Nothing to index, an unreadable folder, a bad setting, or a collection made by another embedder.
+        ConflictError: A document's id is that of another file that is stored and still exists; nothing is written then.
         UnavailableError: Ray is not initialised, or Milvus or the embedder cannot be reached.
         GraftworkError: Ray stopped the run.
     """
@@ -147,7 +149,15 @@ class _Run:
                         else:
                             unreadable.append(item[0])
                             failures.append(item[1])
-        plan = make_plan(found, known=known, folders=discovery.folders, unreadable=unreadable)
+        plan = make_plan(
+            found,
+            known=known,
+            folders=discovery.folders,
+            unreadable=unreadable,
+            files={file.source_id: file.uri for file in discovery.files},
+            exists=file_exists,
+        )
+        check_owners(plan.moved, collection=self._collection)
         return plan, failures
 
     def _index(

@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from indexer.connection import translated
 from indexer.filters import chunks_are, tenant_and_documents, tenant_is
+from indexer.provenance import stored_file
 from indexer.schema import row_from_chunk
 from indexer.store_client import StoreClient
 from indexer.types import Chunk, StoredRow
 
 _ITERATOR_BATCH = 2000  # rows per page of a scan; Milvus allows 16,384
 _FLUSH_TIMEOUT_S = 120.0
-_STATE_FIELDS = ["chunk_id", "document_id", "document_hash", "chunk_count"]
+_STATE_FIELDS = ["chunk_id", "document_id", "document_hash", "chunk_count", "uri", "metadata"]
 
 
 class Rows(StoreClient):
@@ -74,6 +75,7 @@ class Rows(StoreClient):
                             document_id=str(row["document_id"]),
                             document_hash=str(row["document_hash"]),
                             chunk_count=int(row["chunk_count"]),
+                            file=stored_file(str(row["uri"]), row["metadata"]),
                         )
             finally:
                 pages.close()

@@ -64,7 +64,9 @@ def test_a_late_answer_is_waited_for_again_and_nothing_is_missed(
     assert (board.late, board.lost) == (False, False)
 
 
-@pytest.mark.parametrize("error", [ray.exceptions.ActorDiedError(), ray.exceptions.ActorUnavailableError("node gone", None)])
+@pytest.mark.parametrize(
+    "error", [ray.exceptions.ActorDiedError(), ray.exceptions.ActorUnavailableError("node gone", None)]
+)
 def test_a_lost_board_gives_nothing_and_is_not_asked_again(
     board: Board[str], answer: Callable[..., list[object]], caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:

@@ -13,7 +13,7 @@ from indexer.board import Board
 from indexer.datasink import MilvusDatasink
 from indexer.embedder import Embedder
 from indexer.embedder_files import resolve_embedder
-from indexer.errors import InputError, NotFoundError, UnavailableError
+from indexer.errors import ConflictError, InputError, NotFoundError, UnavailableError
 from indexer.pipeline import run_index
 from indexer.progress import Counts
 from indexer.ray_data import embed_cpus, read_cpus
@@ -146,6 +146,38 @@ class TestOnRay:
         synced = run(folder, "farm", settings, sync=True)
         assert (synced.documents.deleted, synced.documents.unchanged) == (1, 6)
         assert "docs/bees.html" not in rows(settings, "farm").values()
+
+    def test_folders_of_one_name_do_not_take_each_others_documents(
+        self, tmp_path: Path, settings: IndexerSettings
+    ) -> None:
+        one, two = tmp_path / "a" / "docs", tmp_path / "b" / "docs"
+        for folder, own in ((one, "ours"), (two, "theirs")):
+            folder.mkdir(parents=True)
+            (folder / "README.md").write_text("# The same words")
+            (folder / f"{own}.jsonl").write_text(f'{{"id": "1", "text": "{own}", "url": "https://{own}.example"}}\n')
+        run(one, "twins", settings, sync=True)
+        report = run(two, "twins", settings, sync=True)
+        assert (report.documents.new, report.documents.unchanged, report.documents.deleted) == (1, 1, 0)
+        held = {"docs/README.md", "docs/ours.jsonl#1", "docs/theirs.jsonl#1"}
+        before = rows(settings, "twins")
+        assert set(before.values()) == held
+
+        (two / "README.md").write_text("# Other words")
+        with pytest.raises(ConflictError, match=f"{two}/README.md has the id .*{one}/README.md"):
+            run(two, "twins", settings)
+        assert rows(settings, "twins") == before
+
+        moved = tmp_path / "c" / "docs"
+        moved.parent.mkdir()
+        one.rename(moved)
+        again = run(moved, "twins", settings)
+        assert (again.documents.unchanged, again.chunks.embedded, again.vanished) == (2, 0, ())
+        assert rows(settings, "twins") == before
+        (moved / "README.md").write_text("# Newer words")
+        (moved / "ours.jsonl").unlink()
+        synced = run(moved, "twins", settings, sync=True)
+        assert (synced.documents.changed, synced.vanished) == (1, ("docs/ours.jsonl#1",))
+        assert set(rows(settings, "twins").values()) == held - {"docs/ours.jsonl#1"}
 
     def test_an_interrupted_run_is_taken_up(self, tmp_path: Path, settings: IndexerSettings) -> None:
         text = "\n\n".join(f"## Part {number}\n\nSome words about it." for number in range(6))
