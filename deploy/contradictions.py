@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from deploy.settings import Settings
 
-# Tokens that known embedders read at most, from their sentence_bert_config.json; others are checked when loaded.
-EMBEDDER_LIMITS = {"all-minilm-l6-v2": 256}
+# Most tokens of text that known embedders read: max_seq_length of their sentence_bert_config.json less the two special
+# tokens around the text. Others are checked when loaded.
+EMBEDDER_LIMITS = {"all-minilm-l6-v2": 254}
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "0.0.0.0"})
 MILVUS_DEFAULT_PORT = 19530
 
@@ -53,8 +54,8 @@ def chunk_over_embedder(settings: Settings) -> Contradiction | None:
         return None
     return Contradiction(
         ("indexer.chunk_tokens", "indexer.embedder"),
-        f"indexer.chunk_tokens {settings.indexer.chunk_tokens} is over the {limit} tokens that the embedder "
-        f"{settings.indexer.embedder} reads; set it to {limit} or less",
+        f"indexer.chunk_tokens {settings.indexer.chunk_tokens} is over the {limit} tokens of text that the "
+        f"embedder {settings.indexer.embedder} reads; set it to {limit} or less",
     )
 
 

@@ -1,120 +1,85 @@
-"""Live counts of a run, kept in one small Ray actor that the workers tell and the driver asks."""
+"""A small Ray actor that workers tell and the driver takes from. It is for display: losing it costs nothing else."""
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+import logging
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
 
 import ray
 
-from indexer.report import IndexProgress, Stage
+logger = logging.getLogger(__name__)
 
-_ASK_EVERY_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Sums over all workers; a task that Ray repeats is counted twice, so these are for display only."""
-
-    documents: int = 0
-    chunks: int = 0
-    chunks_written: int = 0
-    failed: int = 0
-    parse_busy: float = 0.0
-    embed_busy: float = 0.0
-    write_busy: float = 0.0
-
-    def plus(self, other: Counts) -> Counts:
-        """Return the sum."""
-        return Counts(
-            documents=self.documents + other.documents,
-            chunks=self.chunks + other.chunks,
-            chunks_written=self.chunks_written + other.chunks_written,
-            failed=self.failed + other.failed,
-            parse_busy=self.parse_busy + other.parse_busy,
-            embed_busy=self.embed_busy + other.embed_busy,
-            write_busy=self.write_busy + other.write_busy,
-        )
+_ANSWER_S = 5.0  # a busy cluster answers in milliseconds; what is late comes with the next look
+_Told = TypeVar("_Told")
 
 
-class _Board:
+class _Items:
+    """Keeps what was told until it is taken."""
+
     def __init__(self) -> None:
-        self._counts = Counts()
+        self._items: list[object] = []
 
-    def add(self, counts: Counts) -> None:
-        self._counts = self._counts.plus(counts)
+    def tell(self, item: object) -> None:
+        self._items.append(item)
 
-    def read(self) -> Counts:
-        return self._counts
+    def take(self) -> list[object]:
+        items, self._items = self._items, []
+        return items
 
 
-class Board:
-    """A handle on the counts that can be sent to workers."""
+class Board(Generic[_Told]):
+    """A handle that can be sent to workers.
+
+    Attributes:
+        lost: The actor is gone, with its node for instance; what was not taken went with it, and nothing more comes.
+    """
 
     def __init__(self) -> None:
         """Start the actor; it takes no CPU of the cluster's count."""
-        self._actor: Any = ray.remote(num_cpus=0)(_Board).remote()
+        self._actor: Any = ray.remote(num_cpus=0)(_Items).remote()
+        self._reset()
 
-    def add(self, counts: Counts) -> None:
-        """Add to the sums without waiting."""
-        self._actor.add.remote(counts)
+    def _reset(self) -> None:
+        self._asked: Any = None
+        self.lost = False
 
-    def read(self) -> Counts:
-        """Return the sums."""
-        counts: Counts = ray.get(self._actor.read.remote(), timeout=10)
-        return counts
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the driver's side out of a pickle."""
+        return {"_actor": self._actor}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the handle."""
+        self._actor = state["_actor"]
+        self._reset()
+
+    @property
+    def late(self) -> bool:
+        """Whether the last look got no answer in time."""
+        return self._asked is not None
+
+    def tell(self, item: _Told) -> None:
+        """Put an item up without waiting."""
+        self._actor.tell.remote(item)
+
+    def take(self) -> list[_Told]:
+        """Return what was told since the last look; nothing if the actor is late or lost, and never an error of Ray."""
+        if self.lost:
+            return []
+        try:
+            if self._asked is None:
+                self._asked = self._actor.take.remote()
+            items: list[_Told] = ray.get(self._asked, timeout=_ANSWER_S)
+        except ray.exceptions.GetTimeoutError:  # the next look waits for the same answer, so nothing is missed
+            return []
+        except ray.exceptions.RayError as error:
+            self._asked, self.lost = None, True
+            logger.warning("progress is no longer shown, its actor is lost (%s); the run goes on", type(error).__name__)
+            return []
+        self._asked = None
+        return items
 
     def close(self) -> None:
         """End the actor."""
-        ray.kill(self._actor)
-
-
-class Reporter:
-    """Tells a callback where the run is; calls it from a thread of its own while Ray works."""
-
-    def __init__(self, callback: Callable[[IndexProgress], None] | None) -> None:
-        """Keep the callback; None tells nobody."""
-        self._callback = callback
-        self._began = time.monotonic()
-
-    def tell(self, stage: Stage, *, counts: Counts | None = None, total: int = 0, failed: int = 0) -> None:
-        """Call the callback once."""
-        if self._callback is None:
-            return
-        now = counts or Counts()
-        self._callback(
-            IndexProgress(
-                stage=stage,
-                documents=now.documents,
-                documents_total=total,
-                chunks=now.chunks,
-                chunks_written=now.chunks_written,
-                failed=now.failed + failed,
-                seconds=time.monotonic() - self._began,
-            )
-        )
-
-    @contextmanager
-    def following(self, board: Board, *, total: int, failed: int) -> Iterator[None]:
-        """Call the callback with the board's counts every half second until the block ends."""
-        stop = threading.Event()
-
-        def follow() -> None:
-            while not stop.wait(_ASK_EVERY_S):
-                try:
-                    counts = board.read()
-                except ray.exceptions.RayError:  # the run itself reports what is wrong with the cluster
-                    return
-                self.tell("index", counts=counts, total=total, failed=failed)
-
-        thread = threading.Thread(target=follow, name="index-progress", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join(timeout=5)
+        with suppress(ray.exceptions.RayError):  # it ended with its node or with the cluster
+            ray.kill(self._actor)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -53,24 +52,6 @@ def probe(uri: str, *, timeout_s: float = PROBE_TIMEOUT_S) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         raise UnavailableError(f"Milvus at {uri} cannot be reached ({reason}); start it or set milvus_uri.") from error
-
-
-def wait_until_listening(uri: str, *, timeout_s: float) -> None:
-    """Probe until the server answers.
-
-    Raises:
-        UnavailableError: It did not within `timeout_s`.
-    """
-    deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            probe(uri, timeout_s=1.0)
-        except UnavailableError:
-            if time.monotonic() >= deadline:
-                raise
-            time.sleep(0.05)
-        else:
-            return
 
 
 def connect(uri: str, *, token: str | None, timeout_s: float) -> MilvusClient:

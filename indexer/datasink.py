@@ -13,10 +13,11 @@ from ray.data._internal.execution.interfaces import TaskContext
 from ray.data.block import Block, BlockAccessor
 from ray.data.datasource.datasink import Datasink, WriteResult
 
-from indexer.board import Board, Counts
+from indexer.board import Board
 from indexer.errors import InputError, UnavailableError
 from indexer.filters import check_tenant
 from indexer.names import split_physical
+from indexer.progress import Counts
 from indexer.rows import chunks_from_table
 from indexer.store import MilvusStore
 from indexer.types import FailedDocument
@@ -75,7 +76,7 @@ class MilvusDatasink(Datasink[WriteOutcome]):
     """
 
     def __init__(
-        self, *, store: MilvusStore, physical: str, tenant: str, batch_size: int, board: Board | None = None
+        self, *, store: MilvusStore, physical: str, tenant: str, batch_size: int, board: Board[Counts] | None = None
     ) -> None:
         """Check and keep the arguments.
 
@@ -139,7 +140,7 @@ class MilvusDatasink(Datasink[WriteOutcome]):
             )
             written.rows += 1
         if self._board is not None:
-            self._board.add(Counts(chunks_written=len(chunks), write_busy=time.perf_counter() - began))
+            self._board.tell(Counts(chunks_written=len(chunks), write_busy=time.perf_counter() - began))
         return outcome
 
 

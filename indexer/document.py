@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from indexer.identity import DOCUMENT_ID_MAX_BYTES, shorten
 from indexer.parsers.base import ParsedDocument, ParseError
+from indexer.provenance import with_file
 from indexer.types import Block, Document, SourceFile
 
 _BETWEEN = "\n\n"
@@ -49,13 +50,14 @@ def build_document(parsed: ParsedDocument, *, source: SourceFile, key: str | Non
         place += len(text)
     if not blocks:
         raise ParseError("the document has no text")
+    uri = parsed.url or document_uri(source, key)
     return Document(
         document_id=document_id(source, key),
-        uri=parsed.url or document_uri(source, key),
+        uri=uri,
         title=_clean(parsed.title or key or source.path.stem).strip(),
         text=_BETWEEN.join(texts),
         blocks=tuple(blocks),
-        metadata=parsed.metadata,
+        metadata=with_file(parsed.metadata, uri=uri, file=source.uri),
     )
 
 

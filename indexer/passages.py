@@ -46,7 +46,7 @@ class SearchResult:
         collection: The alias that was asked.
         generation: Number of the physical collection that answered (`handbook__g7` is 7).
         embed_ms: Milliseconds spent on embedding the batch that the query was in.
-        search_ms: Milliseconds spent in the vector store for that batch.
+        search_ms: Milliseconds spent in the vector store for that batch: finding the collection and searching it.
     """
 
     passages: tuple[Passage, ...]

@@ -10,7 +10,7 @@ from pathlib import Path
 import ray
 from ray.data import ActorPoolStrategy
 
-from indexer.board import Board, Counts, Reporter
+from indexer.board import Board
 from indexer.chunks import chunker_settings
 from indexer.datasink import MilvusDatasink, WriteOutcome
 from indexer.discovery import Discovery, discover
@@ -22,6 +22,8 @@ from indexer.generation import check_embedder
 from indexer.identity import pipeline_hash
 from indexer.names import check_alias
 from indexer.parsers import PARSER_VERSIONS
+from indexer.progress import Counts, LiveCounts, Reporter
+from indexer.provenance import check_owners, file_exists
 from indexer.ray_data import WRITE_CPUS, embed_cpus, ray_data_context, read_cpus, source_dataset, translated_ray_errors
 from indexer.report import ChunkCounts, DocumentCounts, IndexProgress, IndexReport
 from indexer.rows import fingerprints_from_table
@@ -57,11 +59,12 @@ def run_index(
         tenant: Whose documents these are.
         settings: Where and how.
         progress: Called now and then, from a thread of its own.
-        sync: Delete documents whose file under the same folders is gone; otherwise they are only reported.
+        sync: Delete documents of these folders whose file is gone; otherwise they are only reported.
 
     Raises:
         NotFoundError: A path does not exist.
         InputError: Nothing to index, an unreadable folder, a bad setting, or a collection made by another embedder.
+        ConflictError: A document's id is that of another file that is stored and still exists; nothing is written then.
         UnavailableError: Ray is not initialised, or Milvus or the embedder cannot be reached.
         GraftworkError: Ray stopped the run.
     """
@@ -99,18 +102,14 @@ class _Run:
         made = made or store.ensure_generation(
             self._collection, embedder=files.identity, dimension=_dimension(files, self._settings)
         )
-        counts, outcome = self._index(discovery, plan, recipe, made, files, store, failed=len(failures))
+        outcome = self._index(discovery, plan, recipe, made, files, store, failed=len(failures))
         failures.extend(outcome.failures)
-        self._reporter.tell("finish", counts=counts, failed=len(failures) - counts.failed)
+        counts = Counts(documents=len(outcome.documents), chunks=outcome.rows, chunks_written=outcome.rows)
+        self._reporter.tell("finish", counts=counts, failed=len(failures))
         deleted_chunks, deleted_documents = self._finish(store, made, plan, outcome, sync=sync)
         self._seconds["total"] = time.perf_counter() - began
-        self._seconds |= {
-            "parse_busy": counts.parse_busy,
-            "embed_busy": counts.embed_busy,
-            "write_busy": counts.write_busy,
-        }
         report = self._report(made, plan, outcome, discovery, failures, deleted_chunks, deleted_documents)
-        self._reporter.tell("done", counts=counts, failed=len(failures) - counts.failed)
+        self._reporter.tell("done", counts=counts, failed=len(failures))
         return report
 
     def _recipe(self, files: EmbedderFiles) -> Recipe:
@@ -150,7 +149,15 @@ class _Run:
                         else:
                             unreadable.append(item[0])
                             failures.append(item[1])
-        plan = make_plan(found, known=known, folders=discovery.folders, unreadable=unreadable)
+        plan = make_plan(
+            found,
+            known=known,
+            folders=discovery.folders,
+            unreadable=unreadable,
+            files={file.source_id: file.uri for file in discovery.files},
+            exists=file_exists,
+        )
+        check_owners(plan.moved, collection=self._collection)
         return plan, failures
 
     def _index(
@@ -163,14 +170,15 @@ class _Run:
         store: MilvusStore,
         *,
         failed: int,
-    ) -> tuple[Counts, WriteOutcome]:
+    ) -> WriteOutcome:
         """Run the pipeline over the documents that changed; does nothing, and loads no model, where none did."""
         if not plan.sources:
-            self._seconds["index"] = 0.0
-            return Counts(), WriteOutcome()
+            self._seconds |= {"index": 0.0, **_busy_seconds(Counts())}
+            return WriteOutcome()
         settings = self._settings
         by_id = {file.source_id: file for file in discovery.files}
-        board = Board()
+        board: Board[Counts] = Board()
+        live = LiveCounts(board)
         sink = MilvusDatasink(
             store=store, physical=made.physical, tenant=self._tenant, batch_size=settings.write_batch_size, board=board
         )
@@ -188,7 +196,7 @@ class _Run:
                 self._timed("index"),
                 ray_data_context(),
                 translated_ray_errors(),
-                self._reporter.following(board, total=total, failed=failed),
+                self._reporter.following(live, total=total, failed=failed),
             ):
                 source_dataset([(by_id[source_id], skip) for source_id, skip in plan.sources.items()]).map_batches(
                     prepare,
@@ -205,7 +213,10 @@ class _Run:
                     num_cpus=embed_cpus(settings),
                     num_gpus=settings.embed_gpus or None,
                 ).write_datasink(sink, ray_remote_args={"num_cpus": WRITE_CPUS})
-            return board.read(), sink.outcome
+            counts = live.update()
+            if live.whole:
+                self._seconds |= _busy_seconds(counts)
+            return sink.outcome
         finally:
             board.close()
 
@@ -270,6 +281,10 @@ class _Run:
             yield
         finally:
             self._seconds[stage] = time.perf_counter() - began
+
+
+def _busy_seconds(counts: Counts) -> dict[str, float]:
+    return {"parse_busy": counts.parse_busy, "embed_busy": counts.embed_busy, "write_busy": counts.write_busy}
 
 
 def _dimension(files: EmbedderFiles, settings: IndexerSettings) -> int:

@@ -62,7 +62,8 @@ class IndexReport:
     Attributes:
         documents: Counts of documents.
         chunks: Counts of chunks.
-        seconds: Per stage; `parse_busy`, `embed_busy` and `write_busy` are summed over parallel workers.
+        seconds: Per stage; `parse_busy`, `embed_busy` and `write_busy` are summed over parallel workers, and
+            left out where some of them were lost.
         collection: The alias.
         generation: Number of the physical collection.
         embedder: Identity of the model.

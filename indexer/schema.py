@@ -14,9 +14,9 @@ from pymilvus.milvus_client.index import IndexParams
 from indexer.filters import TENANT_MAX_BYTES
 from indexer.identity import DOCUMENT_ID_MAX_BYTES
 from indexer.passages import Passage
+from indexer.provenance import URI_MAX_BYTES
 from indexer.types import Chunk
 
-URI_MAX_BYTES = 2048
 TITLE_MAX_BYTES = 1024
 TEXT_MAX_BYTES = 65_535  # Milvus's own limit for VARCHAR
 HASH_BYTES = 64

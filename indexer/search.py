@@ -51,20 +51,21 @@ class Searcher:
         check_tenant(tenant)
         if not queries:
             return []
+        began = time.perf_counter()
         made = self._store.locate(collection)
+        located = time.perf_counter()
         check_embedder(made, embedder=self._embedder.identity)
-        embedded_at = time.perf_counter()
         vectors = self._embedder.encode_queries(queries) if dense_weight > 0 else None
-        searched_at = time.perf_counter()
+        embedded = time.perf_counter()
         found = self._ask(made, queries, vectors, tenant=tenant, k=k, dense_weight=dense_weight)
-        done_at = time.perf_counter()
+        done = time.perf_counter()
         return [
             SearchResult(
                 passages=passages,
                 collection=collection,
                 generation=made.number,
-                embed_ms=(searched_at - embedded_at) * 1000,
-                search_ms=(done_at - searched_at) * 1000,
+                embed_ms=(embedded - located) * 1000,
+                search_ms=(located - began + done - embedded) * 1000,
             )
             for passages in found
         ]

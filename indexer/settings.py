@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+import re
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 
 class IndexerSettings(BaseModel):
     """Where the vectors live, which model makes them, and how documents are cut."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     milvus_uri: str = Field(
         default="http://127.0.0.1:19530",
-        description="Milvus server, http:// or https://; a file path is refused, because Ray workers share one server.",
+        description="Milvus server, http:// or https://, no password in it (see milvus_token); a file path is refused, "
+        "because Ray workers share one server.",
     )
     milvus_token: SecretStr | None = Field(
         default=None, description="Milvus API key or user:password; unset for a server without authentication."
     )
     milvus_timeout_s: float = Field(
-        default=10.0, gt=0, description="Seconds one call to Milvus may take before it counts as unavailable."
+        default=8.0,
+        gt=0,
+        description="Seconds one call to Milvus may take; below serve.retrieval_timeout_s, so that its error is heard.",
     )
     embedder: str = Field(
         default="all-minilm-l6-v2",
@@ -52,6 +57,18 @@ class IndexerSettings(BaseModel):
         default=32 * 1024 * 1024, ge=1024, description="A larger document is reported as failed, not read."
     )
     write_batch_size: int = Field(default=500, ge=1, le=5000, description="Chunks per upsert call.")
+
+    @field_validator("milvus_uri")
+    @classmethod
+    def refuse_userinfo(cls, uri: str) -> str:
+        """Refuse a password in the URI, which is shown to API clients, in logs and in state files."""
+        if "@" in uri:
+            scheme = re.match(r"\w+(?=://)", uri)
+            address = f"{scheme.group() if scheme else 'http'}://{uri.rpartition('@')[2]}"
+            raise ValueError(
+                f"it names a user or password; give {address} and put them into milvus_token as user:password"
+            )
+        return uri
 
     @model_validator(mode="after")
     def check_overlap_below_half(self) -> IndexerSettings:

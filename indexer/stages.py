@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from indexer.board import Board, Counts
+from indexer.board import Board
 from indexer.chunker import ChunkerSettings
 from indexer.chunks import make_chunks
 from indexer.document import build_document, document_id, document_uri
@@ -21,6 +21,7 @@ from indexer.errors import InputError
 from indexer.identity import document_hash
 from indexer.parsers import PARSERS
 from indexer.parsers.base import ParseError, RawDocument, SplitFailure
+from indexer.progress import Counts
 from indexer.rows import (
     chunks_to_table,
     fingerprints_to_table,
@@ -84,7 +85,7 @@ def _split(source: SourceFile, recipe: Recipe) -> Iterator[RawDocument | SplitFa
         yield from PARSERS[source.media_type].split(stream, max_bytes=recipe.max_document_bytes)
 
 
-def prepare(table: pa.Table, *, recipe: Recipe, board: Board) -> Iterator[pa.Table]:
+def prepare(table: pa.Table, *, recipe: Recipe, board: Board[Counts]) -> Iterator[pa.Table]:
     """Yield the chunks of the documents in a table of files; a document that fails becomes a row that says why."""
     tokens = load_tokenizer(recipe.tokenizer)
     rows: list[Chunk | FailedDocument] = []
@@ -95,7 +96,7 @@ def prepare(table: pa.Table, *, recipe: Recipe, board: Board) -> Iterator[pa.Tab
                 made = raw if isinstance(raw, FailedDocument) else _prepare_one(raw, source, recipe, tokens)
                 failed = isinstance(made, FailedDocument)
                 rows.extend([made] if isinstance(made, FailedDocument) else made)
-                board.add(
+                board.tell(
                     Counts(
                         documents=0 if failed else 1,
                         failed=1 if failed else 0,
@@ -153,7 +154,7 @@ class EmbedChunks:
     """An embedding actor; it loads the model at the first chunk, so a run without changes loads none."""
 
     def __init__(
-        self, *, name: str, device: str | None, threads: int | None, actors: int, identity: str, board: Board
+        self, *, name: str, device: str | None, threads: int | None, actors: int, identity: str, board: Board[Counts]
     ) -> None:
         """Keep what is needed to load the model.
 
@@ -179,7 +180,7 @@ class EmbedChunks:
             return table
         began = time.perf_counter()
         vectors = self._loaded().encode_documents(texts)
-        self._board.add(Counts(embed_busy=time.perf_counter() - began))
+        self._board.tell(Counts(embed_busy=time.perf_counter() - began))
         return with_vectors(table, vectors)
 
     def _loaded(self) -> Embedder:

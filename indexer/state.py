@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from indexer.types import StoredRow
@@ -16,10 +16,12 @@ class KnownDocument:
     Attributes:
         rows_by_hash: Number of rows per document hash; more than one hash is left by an interrupted change.
         chunk_count: Number of chunks the document should have, by its latest seen row.
+        files: URIs of the files that its rows came from; none where the rows do not tell.
     """
 
     rows_by_hash: Counter[str] = field(default_factory=Counter)
     chunk_count: int = 0
+    files: tuple[str, ...] = ()
 
     def is_complete(self, document_hash: str) -> bool:
         """Tell whether exactly the chunks of this version are stored."""
@@ -44,6 +46,21 @@ class Fingerprint:
 
 
 @dataclass(frozen=True, slots=True)
+class Moved:
+    """A changed document whose stored rows came from another file.
+
+    Attributes:
+        document_id: Its identifier.
+        stored: URI of the file that the rows came from.
+        now: URI of the file that it is in now.
+    """
+
+    document_id: str
+    stored: str
+    now: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What a run does.
 
@@ -52,7 +69,8 @@ class Plan:
         changed: Ids of documents that are stored in another version, or not completely.
         unchanged: Ids of documents that are left alone.
         sources: Files to read, each with the keys inside it to pass over.
-        vanished: Ids of stored documents under the same roots that were not found any more.
+        vanished: Ids of stored documents under the same roots whose file is gone, or does not hold them any more.
+        moved: Changed documents that were stored from another file.
     """
 
     new: frozenset[str]
@@ -60,6 +78,7 @@ class Plan:
     unchanged: frozenset[str]
     sources: dict[str, tuple[str, ...]]
     vanished: tuple[str, ...]
+    moved: tuple[Moved, ...] = ()
 
 
 def gather(rows: Iterable[StoredRow]) -> dict[str, KnownDocument]:
@@ -69,6 +88,8 @@ def gather(rows: Iterable[StoredRow]) -> dict[str, KnownDocument]:
         document = known.setdefault(row.document_id, KnownDocument())
         document.rows_by_hash[row.document_hash] += 1
         document.chunk_count = row.chunk_count
+        if row.file is not None and row.file not in document.files:
+            document.files += (row.file,)
     return known
 
 
@@ -78,20 +99,28 @@ def make_plan(
     known: Mapping[str, KnownDocument],
     folders: Sequence[str],
     unreadable: Iterable[str],
+    files: Mapping[str, str],
+    exists: Callable[[str], bool],
 ) -> Plan:
     """Compare what is stored with what was found.
+
+    Ids begin with the name of the root folder only, so documents of another folder of that name have not vanished:
+    their own files are asked for.
 
     Args:
         found: All documents that could be read.
         known: Stored documents of the tenant, by id.
         folders: Names of the folder roots; only their documents can vanish.
         unreadable: Source ids that could not be read in whole; their documents have not vanished.
+        files: URIs of the files of this run by source id.
+        exists: Tells whether there is a file at a URI.
     """
     new: set[str] = set()
     changed: set[str] = set()
     unchanged: set[str] = set()
     skip: dict[str, list[str]] = {}
     sources: set[str] = set()
+    moved: list[Moved] = []
     for document in found:
         stored = known.get(document.document_id)
         if stored is not None and stored.is_complete(document.document_hash):
@@ -101,12 +130,19 @@ def make_plan(
             continue
         (new if stored is None else changed).add(document.document_id)
         sources.add(document.source_id)
+        now = files[document.source_id]
+        origins = stored.files if stored is not None else ()
+        moved += [Moved(document.document_id, stored=file, now=now) for file in origins if file != now]
     seen = new | changed | unchanged
-    kept = tuple(unreadable)
+    kept, read = tuple(unreadable), frozenset(files.values())
     vanished = sorted(
         document_id
-        for document_id in known
-        if document_id not in seen and _is_under(document_id, folders) and not _is_under_source(document_id, kept)
+        for document_id, stored in known.items()
+        if document_id not in seen
+        and _is_under(document_id, folders)
+        and not _is_under_source(document_id, kept)
+        and stored.files
+        and all(file in read or not exists(file) for file in stored.files)
     )
     return Plan(
         new=frozenset(new),
@@ -114,6 +150,7 @@ def make_plan(
         unchanged=frozenset(unchanged),
         sources={source_id: tuple(skip.get(source_id, ())) for source_id in sorted(sources)},
         vanished=tuple(vanished),
+        moved=tuple(moved),
     )
 
 

@@ -166,9 +166,18 @@ class CollectionInfo:
 
 @dataclass(frozen=True, slots=True)
 class StoredRow:
-    """The part of a stored row that decides whether its document changed."""
+    """The part of a stored row that decides whether its document changed, and whose it is.
+
+    Attributes:
+        chunk_id: The row's key.
+        document_id: Its document.
+        document_hash: Version of the document that it was cut from.
+        chunk_count: Number of chunks that version has.
+        file: URI of the file that it came from; None for a row that does not tell.
+    """
 
     chunk_id: str
     document_id: str
     document_hash: str
     chunk_count: int
+    file: str | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,7 @@ class PreparedRun:
         base: The base model.
         dataset: What the manifest will say about the data.
         statistics: Token counts of the training rows.
+        template_sha256: Hex digest of the chat template that the rows were rendered with.
         plan: What the workers get.
         rows: The tokenised rows.
     """
@@ -44,6 +46,7 @@ class PreparedRun:
     base: BaseModelFiles
     dataset: DatasetRecord
     statistics: TokenStatistics
+    template_sha256: str
     plan: WorkerPlan
     rows: WorkerRows
 
@@ -58,6 +61,8 @@ def prepare_run(request: TrainRequest, *, settings: TrainSettings) -> PreparedRu
     """
     started = time.time()
     check_name(request.name)
+    if request.run_name is not None:
+        check_name(request.run_name, what="training run")
     if request.workers is not None:
         settings = settings.model_copy(update={"workers": request.workers})
     _check_numbers(request, settings)
@@ -92,7 +97,14 @@ def prepare_run(request: TrainRequest, *, settings: TrainSettings) -> PreparedRu
         deadline=None if request.time_budget_s is None else started + request.time_budget_s,
     )
     record = DatasetRecord(uri=str(request.dataset), sha256=hash_dataset(request.dataset), rows=len(examples))
-    return PreparedRun(base=base, dataset=record, statistics=statistics, plan=plan, rows=WorkerRows(rows, evaluation))
+    return PreparedRun(
+        base=base,
+        dataset=record,
+        statistics=statistics,
+        template_sha256=hashlib.sha256(template.encode()).hexdigest(),
+        plan=plan,
+        rows=WorkerRows(rows, evaluation),
+    )
 
 
 def training_dtype(settings: TrainSettings, *, cpuinfo: Path = Path("/proc/cpuinfo")) -> str:

@@ -1,56 +1,37 @@
 """Carries progress from the worker of rank 0 to the driver's callback.
 
 ray.train.report is a barrier that waits for the controller's next look at the workers (every 2 s), so it is kept for
-checkpoints; progress goes through a small actor instead, which nobody waits for.
+checkpoints; progress goes through a small actor instead, which nobody waits for and which may be lost.
 """
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
-import ray
-
+from indexer.board import Board
 from train.types import ProgressCallback, TrainProgress
-
-if TYPE_CHECKING:
-    from ray.actor import ActorHandle
-
-
-class _Board:
-    """Keeps what was said until the driver fetches it."""
-
-    def __init__(self) -> None:
-        self._news: list[TrainProgress] = []
-
-    def push(self, progress: TrainProgress) -> None:
-        self._news.append(progress)
-
-    def drain(self) -> list[TrainProgress]:
-        news, self._news = self._news, []
-        return news
 
 
 class ProgressSender:
     """The worker's side; without a board it does nothing."""
 
-    def __init__(self, board: ActorHandle | None) -> None:
+    def __init__(self, board: Board[TrainProgress] | None) -> None:
         """Take the board of a `ProgressFeed`."""
         self._board = board
 
     def __call__(self, progress: TrainProgress) -> None:
         """Send without waiting."""
         if self._board is not None:
-            self._board.push.remote(progress)
+            self._board.tell(progress)
 
 
 class ProgressFeed:
-    """The driver's side: an actor without a CPU of its own, and the callback that hears what is on it."""
+    """The driver's side: a board, and the callback that hears what is on it."""
 
     def __init__(self, listener: ProgressCallback | None) -> None:
         """Start the board where somebody listens."""
         self._listener = listener
-        self._board = None if listener is None else ray.remote(num_cpus=0)(_Board).remote()
+        self._board: Board[TrainProgress] | None = None if listener is None else Board()
 
     @property
     def sender(self) -> ProgressSender:
@@ -61,13 +42,13 @@ class ProgressFeed:
         """Call the listener with everything since the last call."""
         if self._board is None or self._listener is None:
             return
-        for progress in ray.get(self._board.drain.remote()):
+        for progress in self._board.take():
             self._listener(progress)
 
     def close(self) -> None:
         """End the actor."""
         if self._board is not None:
-            ray.kill(self._board)
+            self._board.close()
             self._board = None
 
 

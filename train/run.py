@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from indexer.errors import ConflictError, UnavailableError
+from train.plan import WorkerOutcome
 from train.prepare import PreparedRun, prepare_run
 from train.registry.files import replace_file
 from train.registry.manifest import AdapterManifest, Provenance, TrainingRecord
@@ -54,30 +55,12 @@ def run_training(
     if start_ray is not None:
         start_ray()
     check_cluster(prepared.plan.settings)
-    run_name = request.run_name or f"{request.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    run_name = request.run_name or _new_run_name(request.name)
     _claim_run(prepared, run_name=run_name)
     with tempfile.TemporaryDirectory(prefix="graftwork-run-") as scratch:
         launched = launch(prepared, run_name=run_name, progress=progress, scratch=Path(scratch))
         outcome, planned = launched.outcome, prepared.plan.order.steps
-        seconds = time.time() - prepared.plan.started
-        record = TrainingRecord(
-            run=run_name,
-            workers=prepared.plan.settings.workers,
-            steps=outcome.steps,
-            planned_steps=planned,
-            epochs=round(outcome.tokens / prepared.statistics.tokens, 3),
-            seconds=round(seconds, 1),
-            tokens=outcome.tokens,
-            supervised_tokens=prepared.statistics.supervised_tokens,
-            first_loss=outcome.first_loss,
-            final_loss=outcome.final_loss,
-            learning_rate=prepared.plan.settings.learning_rate,
-            batch_rows=len(prepared.plan.order.rows) // planned,
-            max_length=prepared.plan.settings.max_length,
-            seed=prepared.plan.settings.seed,
-            dtype=prepared.plan.dtype,
-            stopped_early=outcome.steps < planned,
-        )
+        record = _training_record(prepared, outcome, run_name=run_name)
         manifest = _publish(
             launched.adapter,
             request=request,
@@ -104,6 +87,33 @@ def run_training(
     )
 
 
+def _new_run_name(adapter: str) -> str:
+    """Return a name that is free, and short enough to be given back as `run_name`."""
+    return f"{adapter[:40]}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+
+
+def _training_record(prepared: PreparedRun, outcome: WorkerOutcome, *, run_name: str) -> TrainingRecord:
+    settings, planned = prepared.plan.settings, prepared.plan.order.steps
+    return TrainingRecord(
+        run=run_name,
+        workers=settings.workers,
+        steps=outcome.steps,
+        planned_steps=planned,
+        epochs=round(outcome.tokens / prepared.statistics.tokens, 3),
+        seconds=round(outcome.train_seconds, 1),
+        tokens=outcome.tokens,
+        supervised_tokens=prepared.statistics.supervised_tokens,
+        first_loss=outcome.first_loss,
+        final_loss=outcome.final_loss,
+        learning_rate=settings.learning_rate,
+        batch_rows=len(prepared.plan.order.rows) // planned,
+        max_length=settings.max_length,
+        seed=settings.seed,
+        dtype=prepared.plan.dtype,
+        stopped_early=outcome.steps < planned,
+    )
+
+
 def _check_writable(folder: Path, *, what: str) -> None:
     nearest = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
@@ -116,6 +126,8 @@ def _claim_run(prepared: PreparedRun, *, run_name: str) -> None:
     facts = {
         "base": prepared.base.fingerprint,
         "dataset": prepared.dataset.sha256,
+        "chat_template": prepared.template_sha256,
+        "dtype": prepared.plan.dtype,
         "workers": str(settings.workers),
         **{name: repr(getattr(settings, name)) for name in _RESUMABLE_ONLY_WITH},
     }
@@ -145,6 +157,11 @@ _RESUMABLE_ONLY_WITH = (
     "per_device_batch_size",
     "gradient_accumulation",
     "seed",
+    "learning_rate",
+    "lr_scheduler",
+    "warmup_ratio",
+    "weight_decay",
+    "max_grad_norm",
 )
 
 

@@ -65,7 +65,9 @@ class TrainSettings(BaseModel):
         default="all-linear", description="Modules that get a LoRA pair; all-linear: every linear layer but the output."
     )
     max_rank: int = Field(
-        default=64, ge=1, description="Highest rank the server will load; training above it is refused."
+        default=64,
+        ge=1,
+        description="Training above this rank is refused; it must equal serve.max_lora_rank, the most that is served.",
     )
 
     learning_rate: float = Field(

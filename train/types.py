@@ -20,7 +20,8 @@ class TrainRequest:
         time_budget_s: Seconds from the call to the published adapter; when they run out, training stops at a step
             boundary and publishes what it has. None: no limit.
         eval_dataset: Chat dataset to measure the loss on at the end.
-        run_name: Name of the run; one that exists is gone on with from its last checkpoint. None: a new one.
+        run_name: Name of the run, formed as an adapter's; one that exists is gone on with from its last checkpoint.
+            None: a new one.
         make_stable: Let name@stable mean the new version.
         created_by: Who asks; None: the user name of this process.
     """

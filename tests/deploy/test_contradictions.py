@@ -3,8 +3,13 @@ from __future__ import annotations
 import pytest
 from pydantic import JsonValue
 
-from deploy.contradictions import find_contradictions, fixed_ports, milvus_port, starts_milvus
+from deploy.contradictions import EMBEDDER_LIMITS, find_contradictions, fixed_ports, milvus_port, starts_milvus
 from deploy.settings import Settings
+from indexer.chunks import chunker_settings
+from indexer.embedder_files import EMBEDDED_NAME, resolve_embedder
+from indexer.errors import InputError
+from indexer.settings import IndexerSettings
+from indexer.tokens import load_tokenizer
 
 
 def keys(**sections: JsonValue) -> list[tuple[str, ...]]:
@@ -34,6 +39,22 @@ def test_the_defaults_do_not_contradict_each_other() -> None:
 def test_each_rule_names_its_keys(sections: dict[str, JsonValue], first_key: str) -> None:
     [found] = keys(**sections)
     assert found[0] == first_key
+
+
+def test_a_failing_milvus_is_heard_before_the_retrieval_is_given_up() -> None:
+    assert Settings().indexer.milvus_timeout_s < Settings().serve.retrieval_timeout_s
+
+
+def test_the_highest_chunk_tokens_accepted_is_the_highest_that_the_indexer_takes() -> None:
+    limit = EMBEDDER_LIMITS[EMBEDDED_NAME]
+    assert keys(indexer={"chunk_tokens": limit}) == []
+    [found] = find_contradictions(Settings.model_validate({"indexer": {"chunk_tokens": limit + 1}}))
+    assert f"set it to {limit} or less" in found.sentence
+    files = resolve_embedder(EMBEDDED_NAME)
+    special = load_tokenizer(files.path).special_tokens
+    chunker_settings(IndexerSettings(chunk_tokens=limit), max_tokens=files.max_tokens, special_tokens=special)
+    with pytest.raises(InputError, match=f"set it to {limit} or less"):
+        chunker_settings(IndexerSettings(chunk_tokens=limit + 1), max_tokens=files.max_tokens, special_tokens=special)
 
 
 def test_an_unknown_embedders_limit_is_left_to_the_embedder() -> None:

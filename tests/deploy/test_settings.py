@@ -149,8 +149,9 @@ def test_variables_of_tests_and_processes_are_no_settings(monkeypatch: pytest.Mo
 
 def test_secrets_are_masked(tmp_path: Path) -> None:
     text = (
-        "indexer:\n  milvus_token: root:hidden\n  milvus_uri: http://user:hidden@far:19530\n"
-        "serve:\n  engine: {tokenizer_mode: slow}\n  engine_environment: {HF_TOKEN: hidden, OMP_NUM_THREADS: '2'}\n"
+        "indexer:\n  milvus_token: root:hidden\n"
+        "serve:\n  engine: {tokenizer_mode: slow}\n"
+        "  engine_environment: {HF_TOKEN: hidden, HTTPS_PROXY: 'http://user:hidden@proxy', OMP_NUM_THREADS: '2'}\n"
     )
     loaded = load_settings(config=write(tmp_path, text))
     assert "hidden" not in str(values(loaded))
@@ -158,6 +159,13 @@ def test_secrets_are_masked(tmp_path: Path) -> None:
     assert values(loaded)["serve.engine_environment.OMP_NUM_THREADS"][0] == "2"
     assert loaded.settings.indexer.milvus_token is not None
     assert loaded.settings.indexer.milvus_token.get_secret_value() == "root:hidden"
+
+
+def test_a_password_in_the_uri_of_milvus_is_refused_and_masked(tmp_path: Path) -> None:
+    file = write(tmp_path, "indexer:\n  milvus_uri: http://user:hidden@far:19530\n")
+    with pytest.raises(InputError, match=r"indexer\.milvus_uri .*put them into milvus_token") as caught:
+        load_settings(config=file)
+    assert "hidden" not in str(caught.value)
 
 
 def test_a_secret_in_an_error_is_masked() -> None:

@@ -6,14 +6,16 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from indexer.connection import wait_until_listening
+from indexer.connection import probe
 from indexer.embedder import Embedder
 from indexer.embedder_files import EMBEDDED_NAME, resolve_embedder
+from indexer.errors import UnavailableError
 from indexer.settings import IndexerSettings
 from indexer.store import MilvusStore
 from indexer.tokens import EmbedderTokenizer, load_tokenizer
@@ -30,6 +32,17 @@ def start_milvus(data: Path, port: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "milvus_lite", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
+
+
+def wait_until_listening(uri: str, *, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return probe(uri, timeout_s=1.0)
+        except UnavailableError:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(0.05)
 
 
 @pytest.fixture(scope="session")

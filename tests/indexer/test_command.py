@@ -42,6 +42,12 @@ def test_help_and_readme_name_every_exit_code(capsys: pytest.CaptureFixture[str]
     assert {int(code) for code in re.findall(r"\d+", EXIT_CODES)} == codes
 
 
+def test_a_password_in_the_uri_is_refused_and_not_repeated() -> None:
+    with pytest.raises(InputError, match="put them into milvus_token") as caught:
+        settings_from({}, milvus_uri="http://user:hidden@far:19530", embedder=None)
+    assert "hidden" not in str(caught.value)
+
+
 def test_errors_are_one_line_and_an_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path / "missing"), "--collection", "c"]) == 6
     assert main([str(tmp_path), "--collection", "c"]) == 2

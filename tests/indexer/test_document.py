@@ -4,6 +4,7 @@ import pytest
 
 from indexer.document import build_document, document_id
 from indexer.parsers.base import ParsedBlock, ParsedDocument, ParseError
+from indexer.provenance import FILE_FIELD
 from tests.indexer.making import document, source
 
 
@@ -21,9 +22,11 @@ def test_ids_uris_and_titles() -> None:
     assert (part.document_id, part.uri, part.title) == ("docs/all.jsonl#b7", "file:///docs/all.jsonl#b7", "b7")
 
 
-def test_a_stated_address_is_the_uri() -> None:
+def test_a_stated_address_is_the_uri_and_the_file_is_noted() -> None:
     parsed = ParsedDocument(title="T", blocks=(ParsedBlock(kind="paragraph", text="x"),), url="https://a.b/c")
-    assert build_document(parsed, source=source(), key="k").uri == "https://a.b/c"
+    made = build_document(parsed, source=source("/docs/all.jsonl"), key="k")
+    assert made.uri == "https://a.b/c"
+    assert made.metadata == ((FILE_FIELD, "file:///docs/all.jsonl"),)
 
 
 def test_very_long_ids_are_shortened_and_stay_different() -> None:

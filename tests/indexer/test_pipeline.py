@@ -9,12 +9,13 @@ import pytest
 import ray
 
 from indexer import pipeline
-from indexer.board import Counts
+from indexer.board import Board
 from indexer.datasink import MilvusDatasink
 from indexer.embedder import Embedder
 from indexer.embedder_files import resolve_embedder
-from indexer.errors import InputError, NotFoundError, UnavailableError
+from indexer.errors import ConflictError, InputError, NotFoundError, UnavailableError
 from indexer.pipeline import run_index
+from indexer.progress import Counts
 from indexer.ray_data import embed_cpus, read_cpus
 from indexer.report import IndexProgress, IndexReport
 from indexer.search import Searcher
@@ -146,6 +147,38 @@ class TestOnRay:
         assert (synced.documents.deleted, synced.documents.unchanged) == (1, 6)
         assert "docs/bees.html" not in rows(settings, "farm").values()
 
+    def test_folders_of_one_name_do_not_take_each_others_documents(
+        self, tmp_path: Path, settings: IndexerSettings
+    ) -> None:
+        one, two = tmp_path / "a" / "docs", tmp_path / "b" / "docs"
+        for folder, own in ((one, "ours"), (two, "theirs")):
+            folder.mkdir(parents=True)
+            (folder / "README.md").write_text("# The same words")
+            (folder / f"{own}.jsonl").write_text(f'{{"id": "1", "text": "{own}", "url": "https://{own}.example"}}\n')
+        run(one, "twins", settings, sync=True)
+        report = run(two, "twins", settings, sync=True)
+        assert (report.documents.new, report.documents.unchanged, report.documents.deleted) == (1, 1, 0)
+        held = {"docs/README.md", "docs/ours.jsonl#1", "docs/theirs.jsonl#1"}
+        before = rows(settings, "twins")
+        assert set(before.values()) == held
+
+        (two / "README.md").write_text("# Other words")
+        with pytest.raises(ConflictError, match=f"{two}/README.md has the id .*{one}/README.md"):
+            run(two, "twins", settings)
+        assert rows(settings, "twins") == before
+
+        moved = tmp_path / "c" / "docs"
+        moved.parent.mkdir()
+        one.rename(moved)
+        again = run(moved, "twins", settings)
+        assert (again.documents.unchanged, again.chunks.embedded, again.vanished) == (2, 0, ())
+        assert rows(settings, "twins") == before
+        (moved / "README.md").write_text("# Newer words")
+        (moved / "ours.jsonl").unlink()
+        synced = run(moved, "twins", settings, sync=True)
+        assert (synced.documents.changed, synced.vanished) == (1, ("docs/ours.jsonl#1",))
+        assert set(rows(settings, "twins").values()) == held - {"docs/ours.jsonl#1"}
+
     def test_an_interrupted_run_is_taken_up(self, tmp_path: Path, settings: IndexerSettings) -> None:
         text = "\n\n".join(f"## Part {number}\n\nSome words about it." for number in range(6))
         (tmp_path / "long.md").write_text(text)
@@ -187,6 +220,23 @@ class TestOnRay:
         searcher = Searcher(store=MilvusStore(settings.milvus_uri), embedder=embedder)
         assert searcher.search(["x"], collection="only_bad", tenant="default", k=3)[0].passages == ()
 
+    def test_a_lost_board_costs_the_busy_seconds_and_nothing_else(
+        self, folder: Path, settings: IndexerSettings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(pipeline, "Board", _lost_board)
+        (folder / "broken.pdf").write_bytes(b"%PDF-1.7 cut off")
+        seen: list[IndexProgress] = []
+        report = run(folder, "unboarded", settings, progress=seen.append)
+        assert (report.documents.new, report.documents.failed) == (7, 1)
+        assert (seen[-1].stage, seen[-1].documents, seen[-1].failed) == ("done", 7, 1)
+        assert seen[-1].chunks_written == report.chunks.written == len(rows(settings, "unboarded"))
+        assert {"index", "finish", "total"} <= report.seconds.keys()
+        assert not {"parse_busy", "embed_busy", "write_busy"} & report.seconds.keys()
+
+        monkeypatch.undo()
+        (folder / "soil.md").write_text("# Soil\n\nOther words.\n")
+        assert run(folder, "unboarded", settings).seconds["embed_busy"] > 0
+
     def test_milvus_that_is_not_there_is_named_quickly(self, folder: Path) -> None:
         uri = f"http://127.0.0.1:{free_port()}"
         began = time.monotonic()
@@ -216,15 +266,15 @@ class TestOnRay:
             assert read_cpus() != embed_cpus(settings.model_copy(update={"embed_actors": actors}))
 
 
+def _lost_board() -> Board[Counts]:
+    board: Board[Counts] = Board()
+    ray.kill(board._actor)
+    return board
+
+
 _real_init = MilvusDatasink.__init__
 
 
 def _broken_init(self: MilvusDatasink, **arguments: object) -> None:
     arguments["store"] = MilvusStore(f"http://127.0.0.1:{free_port()}")
     _real_init(self, **arguments)  # type: ignore[arg-type]
-
-
-def test_counts_add_up() -> None:
-    assert Counts(documents=1, write_busy=0.5).plus(Counts(documents=2, chunks=3)) == Counts(
-        documents=3, chunks=3, write_busy=0.5
-    )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,6 +11,7 @@ from indexer.errors import InputError, NotFoundError
 from indexer.search import Searcher, open_searcher
 from indexer.settings import IndexerSettings
 from indexer.store import MilvusStore
+from indexer.types import Generation
 from tests.indexer.making import chunk
 
 FACTS = [
@@ -62,6 +64,24 @@ def test_an_empty_collection_and_an_unknown_tenant_give_nothing(searcher: Search
             ["bees", "pumps"], collection=collection, tenant=tenant, k=5, dense_weight=dense_weight
         )
         assert [result.passages for result in results] == [(), ()]
+
+
+def test_the_time_to_find_the_collection_counts_as_searching(
+    searcher: Searcher, milvus_uri: str, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MilvusStore(milvus_uri)
+    locate = store.locate
+
+    def slowly(collection: str) -> Generation:
+        time.sleep(0.2)
+        return locate(collection)
+
+    monkeypatch.setattr(store, "locate", slowly)
+    began = time.perf_counter()
+    [result] = Searcher(store=store, embedder=embedder).search(["bees"], collection="facts", tenant="t", k=1)
+    whole_ms = (time.perf_counter() - began) * 1000
+    assert result.search_ms >= 200
+    assert result.embed_ms + result.search_ms <= whole_ms
 
 
 def test_unknown_collection(searcher: Searcher) -> None:

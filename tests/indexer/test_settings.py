@@ -26,3 +26,12 @@ def test_bad_values_are_named(values: dict[str, object], text: str) -> None:
 
 def test_the_token_does_not_show() -> None:
     assert "secret" not in repr(IndexerSettings.model_validate({"milvus_token": "secret"}))
+
+
+@pytest.mark.parametrize(
+    "uri", ["http://user:hidden@far:19530", "https://hidden@far", "http://u:hid/den@far", "u:hidden@far"]
+)
+def test_a_password_in_the_uri_is_refused_and_not_repeated(uri: str) -> None:
+    with pytest.raises(ValidationError, match=r"https?://far.* milvus_token as user:password") as caught:
+        IndexerSettings(milvus_uri=uri)
+    assert "hid" not in str(caught.value)

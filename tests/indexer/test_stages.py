@@ -5,12 +5,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from indexer.board import Counts
 from indexer.chunker import ChunkerSettings
 from indexer.discovery import discover
 from indexer.embedder_files import EMBEDDED_NAME, resolve_embedder
 from indexer.errors import InputError
 from indexer.parsers import PARSERS
+from indexer.progress import Counts
 from indexer.rows import SOURCE_SCHEMA, chunks_from_table, chunks_to_table, fingerprints_from_table, sources_to_rows
 from indexer.stages import EmbedChunks, Recipe, compare, prepare
 from indexer.state import Fingerprint
@@ -21,7 +21,7 @@ class CountingBoard:
     def __init__(self) -> None:
         self.counts = Counts()
 
-    def add(self, counts: Counts) -> None:
+    def tell(self, counts: Counts) -> None:
         self.counts = self.counts.plus(counts)
 
 

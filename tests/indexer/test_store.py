@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from indexer.connection import wait_until_listening
 from indexer.errors import ConflictError, InputError, NotFoundError, UnavailableError
 from indexer.passages import Passage
+from indexer.provenance import FILE_FIELD
 from indexer.store import MilvusStore
-from tests.indexer.conftest import free_port, start_milvus
+from tests.indexer.conftest import free_port, start_milvus, wait_until_listening
 from tests.indexer.making import chunk, unit_vectors
 
 EMBEDDER = "model@aaaa"
@@ -32,7 +32,6 @@ def test_a_generation_appears_under_its_alias_only_when_pointed_at(store: Milvus
     store.point_alias("appearing", made.physical)
     info = store.describe("appearing")
     assert (info.alias, info.generation, info.chunks) == ("appearing", 1, 0)
-    assert info in store.list_collections()
 
 
 def test_another_embedder_is_refused_with_both_names(store: MilvusStore) -> None:
@@ -93,11 +92,19 @@ def test_scan_and_delete(store: MilvusStore) -> None:
     store.upsert(physical, chunks, unit_vectors(30), tenant="t")
     rows = list(store.scan(physical, tenant="t"))
     assert sorted(row.chunk_id for row in rows) == sorted(made.chunk_id for made in chunks)
+    assert {row.file for row in rows} == {"file:///docs/a.md"}
     some = list(store.scan(physical, tenant="t", document_ids=["d/1", "d/2"]))
     assert {row.document_id for row in some} == {"d/1", "d/2"}
     assert store.delete_chunks(physical, [row.chunk_id for row in some], batch=7) == 20
     assert store.count(physical, tenant="t") == 10
     assert list(store.scan(physical, tenant="nobody")) == []
+
+
+def test_a_scan_tells_the_file_of_a_document_with_an_address_of_its_own(store: MilvusStore) -> None:
+    physical = make(store, "addressed")
+    told = chunk("fed", uri="https://farm.example/feed", metadata=((FILE_FIELD, "file:///docs/f.jsonl"),))
+    store.upsert(physical, [told], unit_vectors(1), tenant="t")
+    assert [row.file for row in store.scan(physical, tenant="t")] == ["file:///docs/f.jsonl"]
 
 
 def test_bm25_finds_words_of_headings_and_text(store: MilvusStore) -> None:
@@ -135,10 +142,10 @@ def test_a_weight_near_either_end_orders_like_that_arm_alone(store: MilvusStore)
 
 
 def test_pickle_leaves_the_connection_out(store: MilvusStore) -> None:
-    store.list_collections()
+    make(store, "pickled")
     copy = pickle.loads(pickle.dumps(store))
     assert copy.uri == store.uri
-    assert copy.list_collections() == store.list_collections()
+    assert copy.describe("pickled") == store.describe("pickled")
     copy.close()
 
 

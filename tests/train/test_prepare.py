@@ -54,7 +54,12 @@ def test_settings_that_cannot_work_are_refused(
 
 @pytest.mark.parametrize(
     ("changes", "says"),
-    [({"name": "No Good"}, "cannot name an adapter"), ({"time_budget_s": 0.0}, "time budget"), ({"workers": 0}, "0 w")],
+    [
+        ({"name": "No Good"}, "cannot name an adapter"),
+        ({"run_name": "../x"}, "cannot name a training run"),
+        ({"time_budget_s": 0.0}, "time budget"),
+        ({"workers": 0}, "0 w"),
+    ],
 )
 def test_requests_that_cannot_work_are_refused(
     request_for: TrainRequest, settings: TrainSettings, changes: dict[str, object], says: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -17,10 +18,22 @@ import numpy as np
 import psutil
 import pytest
 from safetensors.numpy import load_file
+from transformers import AutoTokenizer
 
 from indexer.errors import ConflictError, InputError, UnavailableError
-from train.registry import AdapterRegistry
-from train.run import TrainProgress, TrainRequest, TrainResult, run_training
+from train.chat_template import training_template
+from train.plan import WorkerOutcome
+from train.prepare import PreparedRun, prepare_run
+from train.registry import AdapterRegistry, check_name
+from train.run import (
+    TrainProgress,
+    TrainRequest,
+    TrainResult,
+    _claim_run,
+    _new_run_name,
+    _training_record,
+    run_training,
+)
 from train.settings import TrainSettings
 
 ROWS = 24
@@ -69,6 +82,75 @@ def _write_rows(path: Path, numbers: range) -> Path:
             turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
             file.write(json.dumps({"messages": turns}) + "\n")
     return path
+
+
+@pytest.fixture(scope="module")
+def prepared(tiny_base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> PreparedRun:
+    """A run that is ready to start."""
+    folder = tmp_path_factory.mktemp("prepared")
+    settings = TrainSettings(base_model=str(tiny_base_folder), storage_path=folder / "runs", dtype="float32")
+    request = TrainRequest(dataset=_write_rows(folder / "rows.jsonl", range(ROWS)), name="agro")
+    return prepare_run(request, settings=settings)
+
+
+def _changed(prepared: PreparedRun, **settings: object) -> PreparedRun:
+    plan = dataclasses.replace(prepared.plan, settings=prepared.plan.settings.model_copy(update=settings))
+    return dataclasses.replace(prepared, plan=plan)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("rank", 8),
+        ("learning_rate", 1e-4),
+        ("lr_scheduler", "cosine"),
+        ("warmup_ratio", 0.5),
+        ("weight_decay", 0.1),
+        ("max_grad_norm", 2.0),
+        ("workers", 1),
+    ],
+)
+def test_a_run_is_not_gone_on_with_under_another_setting(prepared: PreparedRun, name: str, value: object) -> None:
+    _claim_run(prepared, run_name="claimed")
+    _claim_run(prepared, run_name="claimed")
+    with pytest.raises(ConflictError, match=f"exists with another {name};"):
+        _claim_run(_changed(prepared, **{name: value}), run_name="claimed")
+
+
+def test_a_run_is_not_gone_on_with_under_another_number_type_or_chat_template(prepared: PreparedRun) -> None:
+    _claim_run(prepared, run_name="typed")
+    other = dataclasses.replace(prepared, plan=dataclasses.replace(prepared.plan, dtype="bfloat16"))
+    with pytest.raises(ConflictError, match="exists with another dtype;"):
+        _claim_run(other, run_name="typed")
+    with pytest.raises(ConflictError, match="exists with another chat_template;"):
+        _claim_run(dataclasses.replace(prepared, template_sha256="0" * 64), run_name="typed")
+
+
+def test_the_chat_template_of_a_run_is_known_by_its_text(
+    tiny_base_folder: Path, prepared: PreparedRun, tmp_path: Path
+) -> None:
+    template = training_template(AutoTokenizer.from_pretrained(tiny_base_folder), base_name="tiny")
+    (tmp_path / "mine.jinja").write_text(template + "{# a remark #}")
+    request = TrainRequest(dataset=Path(prepared.dataset.uri), name="agro")
+    settings = prepared.plan.settings.model_copy(update={"chat_template": tmp_path / "mine.jinja"})
+    given = prepare_run(request, settings=settings).template_sha256
+    assert given == hashlib.sha256(f"{template}{{# a remark #}}".encode()).hexdigest()
+    assert prepared.template_sha256 == hashlib.sha256(template.encode()).hexdigest()
+
+
+def test_the_record_counts_the_seconds_of_the_steps(prepared: PreparedRun) -> None:
+    outcome = WorkerOutcome(
+        steps=3, train_seconds=12.34, first_loss=2.0, final_loss=1.0, eval_loss=None, tokens=100, tokens_per_s=8.1
+    )
+    record = _training_record(prepared, outcome, run_name="recorded")
+    assert (record.run, record.steps, record.seconds) == ("recorded", 3, 12.3)
+    assert record.stopped_early
+
+
+def test_the_name_of_a_new_run_can_be_given_back() -> None:
+    names = {_new_run_name("a" * 63) for _ in range(3)}
+    assert len(names) == 3
+    assert all(check_name(name) for name in names)
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,7 @@ class TrainingRecord(_Record):
     steps: int = Field(ge=0, description="Optimiser steps taken.")
     planned_steps: int = Field(ge=0, description="Optimiser steps that the settings asked for.")
     epochs: float = Field(ge=0, description="Passes over the dataset that the steps make.")
-    seconds: float = Field(ge=0, description="Wall time from the first to the last step.")
+    seconds: float = Field(ge=0, description="Wall time of the steps since the last start of the workers.")
     tokens: int = Field(ge=0, description="Tokens read, padding left out.")
     supervised_tokens: int = Field(ge=0, description="Of one epoch's tokens, those that the loss covers.")
     first_loss: float | None = Field(description="Loss of the first step.")

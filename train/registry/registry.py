@@ -4,8 +4,9 @@
     <root>/specialists/<name>.json
     <root>/index.json
 
-Readers take no lock. Writers hold <root>/.lock; a version's files come first, its manifest next, the index last. What
-the index does not name, or has no manifest, does not exist.
+Readers take no lock. Writers hold <root>/.lock; an empty registry's index comes first, then a version's files, its
+manifest next, and the index again last. What the index does not name, or has no manifest, does not exist; a root that
+has adapters or specialists but no index is damaged, not empty, and neither read nor written.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ import json
 import os
 import shutil
 import uuid
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 from indexer.errors import InputError, NotFoundError
@@ -51,7 +54,10 @@ class AdapterSummary:
 
 
 class AdapterRegistry:
-    """Adapters and specialists below one folder. Several processes may read and write at once."""
+    """Adapters and specialists below one folder. Several processes may read and write at once.
+
+    Every method but `path` raises InputError where the index is broken, or missing although something is published.
+    """
 
     def __init__(self, root: Path) -> None:
         """Remember the folder; it is made by the first write."""
@@ -72,7 +78,8 @@ class AdapterRegistry:
         The first version of a name becomes stable whatever `make_stable` says.
 
         Raises:
-            InputError: A bad name, a missing or unreadable file, or an adapter that could never be served on this base.
+            InputError: A bad name, a missing or unreadable file, an adapter that could never be served on this base, or
+                a registry that lost its index.
             ConflictError: Another writer held the registry for a minute.
         """
         check_name(name)
@@ -85,8 +92,7 @@ class AdapterRegistry:
         staging.mkdir()
         try:
             files = {file: copy_hashed(source / file, staging / file) for file in ADAPTER_FILES}
-            with self._exclusive():
-                index = self._read_index()
+            with self._writing() as index:
                 manifest = AdapterManifest(
                     name=name,
                     version=_next_version(folder),
@@ -184,21 +190,13 @@ class AdapterRegistry:
         """Return a number that grows with every change of the registry; 0 for an empty one. Reads the index only."""
         return self._read_index().revision
 
-    def touch(self) -> int:
-        """Raise the revision, so that those who poll look again; return the new one."""
-        with self._exclusive():
-            index = self._read_index().bumped()
-            self._write_index(index)
-            return index.revision
-
     def set_stable(self, name: str, version: int) -> None:
         """Let name@stable mean another published version.
 
         Raises:
             NotFoundError: There is no such version.
         """
-        with self._exclusive():
-            index = self._read_index()
+        with self._writing() as index:
             self._manifest(name, version, index=index)
             self._write_index(index.with_stable(name, version))
 
@@ -215,11 +213,11 @@ class AdapterRegistry:
             raise InputError(f"The document of the specialist {name} is not JSON: {error}.") from error
         if not isinstance(parsed, dict):
             raise InputError(f"The document of the specialist {name} is not a JSON object.")
-        with self._exclusive():
+        with self._writing() as index:
             path = self._specialist_path(name)
             path.parent.mkdir(exist_ok=True)
             replace_file(path, document)
-            self._write_index(self._read_index().with_specialist(name))
+            self._write_index(index.with_specialist(name))
 
     def read_specialists(self) -> dict[str, bytes]:
         """Return the document of every specialist, by name.
@@ -244,8 +242,7 @@ class AdapterRegistry:
             NotFoundError: There is none of this name.
         """
         check_name(name, what="specialist")
-        with self._exclusive():
-            index = self._read_index()
+        with self._writing() as index:
             if name not in index.specialists:
                 known = ", ".join(index.specialists) or "none"
                 raise NotFoundError(f"There is no specialist {name!r} in {self.root}; known: {known}.")
@@ -268,19 +265,47 @@ class AdapterRegistry:
             raise InputError(f"{path} describes {manifest.ref}, not {name}@{version}; publish the adapter again.")
         return manifest
 
-    def _exclusive(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def _writing(self) -> Iterator[RegistryIndex]:
+        """Hold the lock and give the index, which is there on disk before anything that it will name."""
         self.root.mkdir(parents=True, exist_ok=True)
-        return exclusive(self.root / ".lock")
+        with exclusive(self.root / ".lock"):
+            index = self._read_index()
+            if not self._index_path.exists():
+                self._write_index(index)
+            yield index
+
+    @property
+    def _index_path(self) -> Path:
+        return self.root / "index.json"
 
     def _read_index(self) -> RegistryIndex:
-        path = self.root / "index.json"
         try:
-            return parse_index(path.read_bytes(), where=str(path))
+            content = self._index_path.read_bytes()
         except FileNotFoundError:
-            return RegistryIndex()
+            content = None
+        if content is not None:
+            return _parsed(content, str(self._index_path))
+        if any(self._orphans()) and not self._index_path.exists():
+            raise InputError(
+                f"The registry {self.root} has adapters or specialists but no index.json; put the file back from a "
+                "backup, or move the folder away and publish again into a new one."
+            )
+        return RegistryIndex()
+
+    def _orphans(self) -> Iterator[Path]:
+        """What an index must name."""
+        yield from self.root.glob(f"adapters/*/*/{_MANIFEST}")
+        yield from self.root.glob("specialists/*.json")
 
     def _write_index(self, index: RegistryIndex) -> None:
-        replace_file(self.root / "index.json", index.model_dump_json(indent=2).encode())
+        replace_file(self._index_path, index.model_dump_json(indent=2).encode())
+
+
+@lru_cache(maxsize=4)
+def _parsed(content: bytes, where: str) -> RegistryIndex:
+    """Parse an index; the same bytes only once, because whoever reads many manifests needs the index for each."""
+    return parse_index(content, where=where)
 
 
 def _next_version(folder: Path) -> int:

@@ -1,0 +1,115 @@
+"""How far a run has come: counts that the workers tell, and the callback that hears of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from indexer.board import Board
+from indexer.report import IndexProgress, Stage
+
+_ASK_EVERY_S = 0.5
+_LAST_ASK_S = 10.0  # longer than a look at the board may take
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Sums over all workers; a task that Ray repeats is counted twice, so these are for display only."""
+
+    documents: int = 0
+    chunks: int = 0
+    chunks_written: int = 0
+    failed: int = 0
+    parse_busy: float = 0.0
+    embed_busy: float = 0.0
+    write_busy: float = 0.0
+
+    def plus(self, other: Counts) -> Counts:
+        """Return the sum."""
+        return Counts(
+            documents=self.documents + other.documents,
+            chunks=self.chunks + other.chunks,
+            chunks_written=self.chunks_written + other.chunks_written,
+            failed=self.failed + other.failed,
+            parse_busy=self.parse_busy + other.parse_busy,
+            embed_busy=self.embed_busy + other.embed_busy,
+            write_busy=self.write_busy + other.write_busy,
+        )
+
+
+class LiveCounts:
+    """The driver's sum of what the workers told.
+
+    Attributes:
+        counts: The sum so far.
+    """
+
+    def __init__(self, board: Board[Counts]) -> None:
+        """Begin at zero."""
+        self._board = board
+        self.counts = Counts()
+
+    @property
+    def lost(self) -> bool:
+        """Whether no more will be told, because the board is gone."""
+        return self._board.lost
+
+    @property
+    def whole(self) -> bool:
+        """Whether the sum holds all that was told up to the last update."""
+        return not (self._board.lost or self._board.late)
+
+    def update(self) -> Counts:
+        """Add what was told since, and return the sum."""
+        for told in self._board.take():
+            self.counts = self.counts.plus(told)
+        return self.counts
+
+
+class Reporter:
+    """Tells a callback where the run is; calls it from a thread of its own while Ray works."""
+
+    def __init__(self, callback: Callable[[IndexProgress], None] | None) -> None:
+        """Keep the callback; None tells nobody."""
+        self._callback = callback
+        self._began = time.monotonic()
+
+    def tell(self, stage: Stage, *, counts: Counts | None = None, total: int = 0, failed: int = 0) -> None:
+        """Call the callback once."""
+        if self._callback is None:
+            return
+        now = counts or Counts()
+        self._callback(
+            IndexProgress(
+                stage=stage,
+                documents=now.documents,
+                documents_total=total,
+                chunks=now.chunks,
+                chunks_written=now.chunks_written,
+                failed=now.failed + failed,
+                seconds=time.monotonic() - self._began,
+            )
+        )
+
+    @contextmanager
+    def following(self, live: LiveCounts, *, total: int, failed: int) -> Iterator[None]:
+        """Call the callback with the live counts every half second until the block ends or the counts are lost."""
+        stop = threading.Event()
+
+        def follow() -> None:
+            while not stop.wait(_ASK_EVERY_S):
+                counts = live.update()
+                if live.lost:
+                    return
+                self.tell("index", counts=counts, total=total, failed=failed)
+
+        thread = threading.Thread(target=follow, name="index-progress", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join(timeout=_LAST_ASK_S)

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import time
+from typing import cast
+
+import pytest
+
+from indexer import progress
+from indexer.board import Board
+from indexer.progress import Counts, LiveCounts, Reporter
+from indexer.report import IndexProgress
+
+
+class Told:
+    """Stands in for a board: each look takes the next of these; None is a look that gets no answer in time."""
+
+    def __init__(self, *looks: list[Counts] | None, lost_after: int = 1000) -> None:
+        self.looks = list(looks)
+        self.number = 0
+        self.lost_after = lost_after
+        self.late = False
+
+    @property
+    def lost(self) -> bool:
+        return self.number >= self.lost_after
+
+    def take(self) -> list[Counts]:
+        self.number += 1
+        look = self.looks.pop(0) if self.looks and not self.lost else []
+        self.late = look is None
+        return look or []
+
+
+def live(board: Told) -> LiveCounts:
+    return LiveCounts(cast("Board[Counts]", board))
+
+
+def test_counts_add_up() -> None:
+    assert Counts(documents=1, write_busy=0.5).plus(Counts(documents=2, chunks=3)) == Counts(
+        documents=3, chunks=3, write_busy=0.5
+    )
+
+
+def test_the_sum_says_whether_it_is_whole() -> None:
+    counts = live(Told([Counts(documents=1), Counts(chunks=2)], None, [Counts(documents=1)], lost_after=4))
+    assert (counts.update(), counts.whole) == (Counts(documents=1, chunks=2), True)
+    assert (counts.update(), counts.whole) == (Counts(documents=1, chunks=2), False)
+    assert (counts.update(), counts.whole) == (Counts(documents=2, chunks=2), True)
+    assert (counts.update(), counts.whole) == (Counts(documents=2, chunks=2), False)
+
+
+def test_following_goes_on_after_a_late_answer_and_ends_when_the_board_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(progress, "_ASK_EVERY_S", 0.01)
+    heard: list[IndexProgress] = []
+    board = Told([Counts(documents=1)], None, [Counts(documents=1)], lost_after=4)
+    with Reporter(heard.append).following(live(board), total=9, failed=2):
+        until = time.monotonic() + 10
+        while not board.lost and time.monotonic() < until:
+            time.sleep(0.01)
+        time.sleep(0.05)
+    assert [(moment.stage, moment.documents, moment.documents_total, moment.failed) for moment in heard] == [
+        ("index", 1, 9, 2), ("index", 1, 9, 2), ("index", 2, 9, 2)
+    ]  # fmt: skip
+    assert board.number == 4
