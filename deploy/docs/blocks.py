@@ -8,6 +8,7 @@ from dataclasses import dataclass
 # A block that is generated: a marker line, then a console block that begins with `$ command`.
 _BLOCK = re.compile(r"(?P<head><!-- run(?P<options>[^>]*)-->\n```console\n)(?P<body>.*?)(?P<tail>```\n)", re.DOTALL)
 _PROMPT = "$ "
+_LAST = re.compile(r"\s*\(last (?P<lines>\d+) lines\)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,18 +18,22 @@ class Block:
     Attributes:
         name: Words of its marker: `<!-- run: index perl -->` is 'index perl'.
         commands: The commands it shows, in order; a trailing backslash continues one on the next line.
+        last: How many lines at the end of an output are shown, for `<!-- run: test (last 4 lines) -->`; None for all.
     """
 
     name: str
     commands: tuple[str, ...]
+    last: int | None = None
+
+    def shown(self, output: str) -> str:
+        """The part of a command's output that is shown."""
+        lines = output.rstrip().splitlines()
+        return output if self.last is None or len(lines) <= self.last else "\n".join(["...", *lines[-self.last :], ""])
 
 
 def read_blocks(text: str) -> list[Block]:
     """Every generated block of a Markdown text, in order."""
-    return [
-        Block(name=match["options"].strip(" :"), commands=tuple(_commands(match["body"])))
-        for match in _BLOCK.finditer(text)
-    ]
+    return [_block(match) for match in _BLOCK.finditer(text)]
 
 
 def write_blocks(text: str, outputs: dict[str, list[str]]) -> str:
@@ -40,13 +45,12 @@ def write_blocks(text: str, outputs: dict[str, list[str]]) -> str:
     """
 
     def replace(match: re.Match[str]) -> str:
-        name = match["options"].strip(" :")
-        if name not in outputs:
+        block = _block(match)
+        if block.name not in outputs:
             return match[0]
-        commands = _commands(match["body"])
         shown = [
-            f"{_PROMPT}{command}\n{output.rstrip()}\n" if output.strip() else f"{_PROMPT}{command}\n"
-            for command, output in zip(commands, outputs[name], strict=True)
+            f"{_PROMPT}{command}\n{block.shown(output).rstrip()}\n" if output.strip() else f"{_PROMPT}{command}\n"
+            for command, output in zip(block.commands, outputs[block.name], strict=True)
         ]
         return match["head"] + "\n".join(shown) + match["tail"]
 
@@ -64,6 +68,16 @@ def all_commands(text: str) -> list[str]:
             if line.removeprefix(_PROMPT).startswith(("graftwork ", "make "))
         ]
     return found
+
+
+def _block(match: re.Match[str]) -> Block:
+    words = match["options"].strip(" :")
+    last = _LAST.search(words)
+    return Block(
+        name=_LAST.sub("", words),
+        commands=tuple(_commands(match["body"])),
+        last=int(last["lines"]) if last else None,
+    )
 
 
 def _commands(body: str) -> list[str]:

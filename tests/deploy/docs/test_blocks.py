@@ -45,3 +45,11 @@ def test_every_command_of_any_block_is_listed() -> None:
         "make test",
         "graftwork up   # not generated",
     ]
+
+
+def test_a_block_may_show_the_end_of_a_long_output() -> None:
+    text = TEXT.replace("run: other", "run: other (last 2 lines)")
+    [_, block] = read_blocks(text)
+    assert (block.name, block.last) == ("other", 2)
+    assert "$ make test\n...\nc\nd\n```" in write_blocks(text, {"other": ["a\nb\nc\nd\n"]})
+    assert "$ make test\nc\nd\n```" in write_blocks(text, {"other": ["c\nd\n"]})
