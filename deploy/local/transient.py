@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from deploy.local.interrupts import ending_signals_raise, uninterrupted
 from deploy.local.milvus_server import HOST, start_milvus
+from deploy.local.native_output import held_back
 from deploy.local.ports import pick_free
 from deploy.local.processes import MARK, is_alive, start_ticks
 from deploy.local.ray_environment import authentication_environment, ensure_token, ray_environment, use_in_this_process
@@ -117,18 +118,19 @@ def _start_ray(settings: Settings, *, environment: dict[str, str], temp_dir: Pat
 
     try:
         temp_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        ray.init(
-            address="local",
-            num_cpus=settings.deploy.logical_cpus,
-            num_gpus=settings.deploy.gpus,
-            object_store_memory=settings.deploy.object_store_mib * 2**20,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"env_vars": {"PYTHONPATH": environment["PYTHONPATH"]}},
-            _temp_dir=str(temp_dir),
-            _node_ip_address=HOST,
-        )
+        with held_back():
+            ray.init(
+                address="local",
+                num_cpus=settings.deploy.logical_cpus,
+                num_gpus=settings.deploy.gpus,
+                object_store_memory=settings.deploy.object_store_mib * 2**20,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"env_vars": {"PYTHONPATH": environment["PYTHONPATH"]}},
+                _temp_dir=str(temp_dir),
+                _node_ip_address=HOST,
+            )
     except (RuntimeError, ValueError, ConnectionError, OSError) as error:
         raise UnavailableError(f"Ray could not be started on this machine: {' '.join(str(error).split())}") from error
 
@@ -156,7 +158,8 @@ def connect(state: InstanceState) -> None:
 
     address = f"{HOST}:{state.ports['ray']}"
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        with held_back():
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (RuntimeError, ValueError, ConnectionError, OSError) as error:
         raise UnavailableError(
             f"Ray at {address} does not answer: {' '.join(str(error).split())}; `graftwork status` shows what runs."
