@@ -12,6 +12,7 @@ Modules of verbs import Ray, torch, vLLM and pymilvus inside the verbs only, so 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -70,23 +71,30 @@ app.add_typer(specialists.app, name="specialists")
 
 def run() -> None:
     """The console script: runs the command and exits; every error of ours is one line and its exit code."""
+    code = _run()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Nothing runs any more that a late Ctrl-C could end.
+    if code == INTERRUPTED:
+        sys.stderr.write("Interrupted.\n")
+    sys.exit(code)
+
+
+def _run() -> int:
     try:
         code = app(standalone_mode=False)
     except GraftworkError as error:
-        sys.exit(report(error))
+        return report(error)
     except (KeyboardInterrupt, typer.Abort):
-        sys.stderr.write("Interrupted.\n")
-        sys.exit(INTERRUPTED)
+        return INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
-        sys.exit(0)
+        return 0
     except TyperException as error:
-        sys.exit(_show_usage_error(error))
+        return _show_usage_error(error)
     except OSError as error:
         exit_code = report(from_system(error))
         _give_up_unwritten_output()
-        sys.exit(exit_code)
-    sys.exit(code if isinstance(code, int) else 0)
+        return exit_code
+    return code if isinstance(code, int) else 0
 
 
 def _give_up_unwritten_output() -> None:

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import secrets
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -136,9 +137,8 @@ def _start_ray(settings: Settings, *, environment: dict[str, str], temp_dir: Pat
 
 
 def _stop_ray() -> None:
-    import ray
-
-    if ray.is_initialized():
+    ray = sys.modules.get("ray")  # A Ctrl-C while it is imported leaves none, and it cannot be imported again.
+    if ray is not None and ray.is_initialized():
         ray.shutdown()
 
 

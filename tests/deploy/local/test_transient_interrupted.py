@@ -82,6 +82,7 @@ def test_ctrl_c_leaves_nothing(
         press_ctrl_c(command)  # A second one must not cut the clean-up short.
     _, stderr = command.communicate(timeout=90)
     assert command.returncode == 130, stderr
+    assert stderr.splitlines()[-1] == "Interrupted."
     assert "Traceback" not in stderr
     assert find(state) == ()
     assert [facts.command for facts in seen if processes.is_alive(facts.key)] == []
