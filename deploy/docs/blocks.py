@@ -26,9 +26,9 @@ class Block:
     last: int | None = None
 
     def shown(self, output: str) -> str:
-        """The part of a command's output that is shown."""
-        lines = output.rstrip().splitlines()
-        return output if self.last is None or len(lines) <= self.last else "\n".join(["...", *lines[-self.last :], ""])
+        """The part of a command's output that is shown, without the blanks that a table leaves at line ends."""
+        lines = [line.rstrip() for line in output.rstrip().splitlines()]
+        return "\n".join(lines if self.last is None or len(lines) <= self.last else ["...", *lines[-self.last :]])
 
 
 def read_blocks(text: str) -> list[Block]:
@@ -49,7 +49,7 @@ def write_blocks(text: str, outputs: dict[str, list[str]]) -> str:
         if block.name not in outputs:
             return match[0]
         shown = [
-            f"{_PROMPT}{command}\n{block.shown(output).rstrip()}\n" if output.strip() else f"{_PROMPT}{command}\n"
+            f"{_PROMPT}{command}\n{block.shown(output)}\n" if output.strip() else f"{_PROMPT}{command}\n"
             for command, output in zip(block.commands, outputs[block.name], strict=True)
         ]
         return match["head"] + "\n".join(shown) + match["tail"]
