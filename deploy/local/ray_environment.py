@@ -19,7 +19,8 @@ from indexer.errors import writing
 TOKEN_FILE = "ray_auth_token"
 # Of the caller's environment, what would point our Ray at another cluster or another token.
 _FOREIGN = ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_TMPDIR", "RAY_API_SERVER_ADDRESS", "RAY_DASHBOARD_ADDRESS")
-# Set for drivers where the user has not: messages about Ray's own workings that tell a user nothing they could act on.
+# Set where the user has not, for a driver and the Ray that it starts for itself; `up` starts its servers without them.
+# They hide messages about Ray's own workings that tell a user nothing they could act on.
 _QUIET = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_DEDUP_LOGS_SKIP_REGEX": "PYTHON worker processes have been started on node",
