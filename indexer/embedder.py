@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from indexer.embedder_files import resolve_embedder
+from indexer.settings import EmbedDtype
 from indexer.tokens import EmbedderTokenizer, load_tokenizer
+
+if TYPE_CHECKING:
+    import torch
 
 INNER_BATCH = 32  # texts per forward pass, sorted by length; larger ones were not quicker on CPU
 
@@ -21,6 +26,7 @@ class Embedder:
     where it has them.
 
     Attributes:
+        device: Where the model lies.
         name: Name for people.
         identity: Name and hash of the weights, as recorded with a collection.
         max_tokens: Most tokens the model reads, special tokens counted.
@@ -28,13 +34,16 @@ class Embedder:
         tokenizer: Counts tokens as the model does.
     """
 
-    def __init__(self, name: str, device: str | None = None, *, threads: int | None = None) -> None:
+    def __init__(
+        self, name: str, device: str | None = None, *, threads: int | None = None, dtype: EmbedDtype = "auto"
+    ) -> None:
         """Load the model.
 
         Args:
             name: The embedded model's name, a folder, or a model name.
             device: Torch device; None lets the model choose.
             threads: Torch threads of this process; None leaves them.
+            dtype: What matrices are multiplied in; weights and sums stay float32.
 
         Raises:
             UnavailableError: The model is not there.
@@ -48,6 +57,8 @@ class Embedder:
             torch.set_num_threads(threads)
         self._model = SentenceTransformer(str(files.path), device=device, local_files_only=True)
         self._lock = threading.Lock()
+        self.device: torch.device = self._model.device
+        self._bfloat16 = multiplies_bfloat16(self.device) if dtype == "auto" else dtype == "bfloat16"
         self.name = files.name
         self.identity = files.identity
         self.max_tokens: int = int(self._model.max_seq_length or files.max_tokens)
@@ -66,6 +77,21 @@ class Embedder:
         if not texts:
             return np.zeros((0, self.dimension), dtype=np.float32)
         encode = self._model.encode_query if query else self._model.encode_document
-        with self._lock:
+        import torch
+
+        lower = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._bfloat16)
+        with self._lock, lower:
             vectors = encode(list(texts), batch_size=INNER_BATCH, normalize_embeddings=True, show_progress_bar=False)
         return np.asarray(vectors, dtype=np.float32)
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Tell whether a device has instructions that multiply bfloat16; without them it is slower than float32."""
+    import torch
+
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu":
+        able = torch.cpu.get_capabilities()
+        return any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return False

@@ -185,6 +185,7 @@ class _Run:
         embed_arguments = {
             "name": settings.embedder,
             "device": settings.embed_device,
+            "dtype": settings.embed_dtype,
             "threads": settings.embed_threads,
             "actors": settings.embed_actors,
             "identity": files.identity,

@@ -93,7 +93,9 @@ class Searcher:
 
 def open_searcher(settings: IndexerSettings) -> Searcher:
     """Return a searcher with the settings' store and embedder; the model is loaded now, Milvus is reached later."""
-    embedder = Embedder(settings.embedder, device=settings.embed_device, threads=settings.embed_threads)
+    embedder = Embedder(
+        settings.embedder, device=settings.embed_device, threads=settings.embed_threads, dtype=settings.embed_dtype
+    )
     return Searcher(store=open_store(settings), embedder=embedder)
 
 

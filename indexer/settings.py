@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+EmbedDtype = Literal["auto", "bfloat16", "float32"]
 
 
 class IndexerSettings(BaseModel):
@@ -32,6 +35,11 @@ class IndexerSettings(BaseModel):
     )
     embed_device: str | None = Field(
         default=None, description="Torch device of the embedder (cpu, cuda, cuda:1); unset lets the model choose."
+    )
+    embed_dtype: EmbedDtype = Field(
+        default="auto",
+        description="What the embedder multiplies in; auto takes bfloat16 where the processor or GPU has it (weights, "
+        "sums and vectors stay float32).",
     )
     embed_batch_size: int = Field(
         default=256, ge=1, le=4096, description="Chunks per call of an embedding actor; sorted by length inside."

@@ -29,6 +29,7 @@ from indexer.rows import (
     sources_from_table,
     with_vectors,
 )
+from indexer.settings import EmbedDtype
 from indexer.state import Fingerprint
 from indexer.tokens import TokenCounter, load_tokenizer
 from indexer.types import Chunk, FailedDocument, SourceFile
@@ -154,13 +155,22 @@ class EmbedChunks:
     """An embedding actor; it loads the model at the first chunk, so a run without changes loads none."""
 
     def __init__(
-        self, *, name: str, device: str | None, threads: int | None, actors: int, identity: str, board: Board[Counts]
+        self,
+        *,
+        name: str,
+        device: str | None,
+        dtype: EmbedDtype,
+        threads: int | None,
+        actors: int,
+        identity: str,
+        board: Board[Counts],
     ) -> None:
         """Keep what is needed to load the model.
 
         Args:
             name: The embedder, as in the settings.
             device: Torch device or None.
+            dtype: What it multiplies in.
             threads: Torch threads; None shares the node's cores among `actors`.
             actors: Number of embedding actors.
             identity: Weights that the driver found; another file under the same name on this node is refused.
@@ -168,6 +178,7 @@ class EmbedChunks:
         """
         self._name = name
         self._device = device
+        self._dtype = dtype
         self._threads = threads or max(1, len(os.sched_getaffinity(0)) // actors)
         self._identity = identity
         self._board = board
@@ -185,7 +196,7 @@ class EmbedChunks:
 
     def _loaded(self) -> Embedder:
         if self._embedder is None:
-            embedder = Embedder(self._name, self._device, threads=self._threads)
+            embedder = Embedder(self._name, self._device, threads=self._threads, dtype=self._dtype)
             if not same_weights(embedder.identity, self._identity):
                 raise InputError(
                     f"Node {os.uname().nodename} has embedder {embedder.identity}, the run needs {self._identity}; "

@@ -97,11 +97,23 @@ def test_a_parser_with_a_bug_costs_one_document(
 
 
 def test_no_model_is_loaded_for_no_text() -> None:
-    actor = EmbedChunks(name="no-such-model", device=None, threads=1, actors=1, identity="x@1", board=CountingBoard())  # type: ignore[arg-type]
+    actor = embedding_actor("no-such-model")
     assert actor(chunks_to_table([])).num_rows == 0
 
 
 def test_other_weights_on_a_node_are_refused() -> None:
-    actor = EmbedChunks(name=EMBEDDED_NAME, device=None, threads=1, actors=1, identity="x@1", board=CountingBoard())  # type: ignore[arg-type]
+    actor = embedding_actor(EMBEDDED_NAME)
     with pytest.raises(InputError, match=r"all-minilm-l6-v2@.* needs x@1"):
         actor(chunks_to_table([chunk("text")]))
+
+
+def embedding_actor(name: str) -> EmbedChunks:
+    return EmbedChunks(
+        name=name,
+        device=None,
+        dtype="auto",
+        threads=1,
+        actors=1,
+        identity="x@1",
+        board=CountingBoard(),  # type: ignore[arg-type]
+    )
