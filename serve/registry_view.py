@@ -7,14 +7,12 @@ import logging
 from functools import partial
 from pathlib import Path
 
-from indexer.errors import GraftworkError, InputError, UnavailableError
+from indexer.errors import GraftworkError, InputError, NotFoundError, UnavailableError
 from serve.catalog import Catalog
 from serve.specialist import Specialist, parse_specialist
 from train.base_model import BaseModelFiles
 from train.registry.checks import check_manifest
-from train.registry.index import parse_index
 from train.registry.manifest import AdapterManifest
-from train.registry.names import check_name
 from train.registry.registry import AdapterRegistry
 
 logger = logging.getLogger("graftwork.serve")
@@ -88,37 +86,21 @@ def _read_adapters(
 
 def _read_specialists(registry: AdapterRegistry, *, base_name: str, out: dict[str, str]) -> dict[str, Specialist]:
     specialists: dict[str, Specialist] = {}
-    for name, document in _read_documents(registry, out=out).items():
+    for name in registry.specialists():
         try:
+            document = registry.read_specialist(name)
             specialist = parse_specialist(document, source=f"specialist '{name}' of the registry")
             if specialist.base != base_name:
                 raise InputError(
                     f"Specialist '{name}' grafts onto base '{specialist.base}', but '{base_name}' is served."
                 )
+        except NotFoundError:  # removed since its name was read
+            continue
         except InputError as error:
             out[name] = str(error)
             continue
         specialists[name] = specialist
     return specialists
-
-
-def _read_documents(registry: AdapterRegistry, *, out: dict[str, str]) -> dict[str, bytes]:
-    """Every specialist's document; one by one where the registry cannot give all of them."""
-    try:
-        return registry.read_specialists()
-    except (InputError, OSError):
-        index = registry.root / "index.json"
-        names = parse_index(index.read_bytes(), where=str(index)).specialists
-    documents: dict[str, bytes] = {}
-    for name in names:
-        try:
-            path = registry.root / "specialists" / f"{check_name(name, what='specialist')}.json"
-            documents[name] = path.read_bytes()
-        except InputError as error:
-            out[name] = str(error)
-        except OSError as error:
-            out[name] = f"Specialist '{name}' has no readable document ({error.strerror}); apply it again."
-    return documents
 
 
 class RegistryView:

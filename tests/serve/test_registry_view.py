@@ -134,7 +134,7 @@ def test_a_specialist_whose_document_is_missing_or_unreadable_leaves_the_others_
     (documents / "folder.json").mkdir()
     catalog = world.view().catalog
     assert set(catalog.specialists) == {"good"}
-    assert "'missing' has no readable document (No such file or directory)" in catalog.problems["missing"]
+    assert "(No such file or directory); apply it again" in catalog.problems["missing"]
     assert "'folder' has no readable document" in catalog.problems["folder"]
 
 

@@ -18,7 +18,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -219,6 +219,27 @@ class AdapterRegistry:
             replace_file(path, document)
             self._write_index(index.with_specialist(name))
 
+    def specialists(self) -> tuple[str, ...]:
+        """Return the names of all specialists."""
+        return self._read_index().specialists
+
+    def read_specialist(self, name: str) -> bytes:
+        """Return the document of one specialist.
+
+        Raises:
+            InputError: A bad name, or a specialist that the index names has no readable document.
+            NotFoundError: There is none of this name.
+        """
+        path = self._specialist_path(name)
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) and name not in self.specialists():
+                raise self._unknown_specialist(name, self.specialists()) from error
+            raise InputError(
+                f"Specialist '{name}' has no readable document in {self.root} ({error.strerror}); apply it again."
+            ) from error
+
     def read_specialists(self) -> dict[str, bytes]:
         """Return the document of every specialist, by name.
 
@@ -226,13 +247,9 @@ class AdapterRegistry:
             InputError: A specialist that the index names has no readable document.
         """
         documents: dict[str, bytes] = {}
-        for name in self._read_index().specialists:
-            try:
-                documents[name] = self._specialist_path(name).read_bytes()
-            except FileNotFoundError as error:
-                if name not in self._read_index().specialists:
-                    continue
-                raise InputError(f"The specialist {name} has no document in {self.root}; apply it again.") from error
+        for name in self.specialists():
+            with suppress(NotFoundError):  # removed since the index was read
+                documents[name] = self.read_specialist(name)
         return documents
 
     def remove_specialist(self, name: str) -> None:
@@ -244,10 +261,12 @@ class AdapterRegistry:
         check_name(name, what="specialist")
         with self._writing() as index:
             if name not in index.specialists:
-                known = ", ".join(index.specialists) or "none"
-                raise NotFoundError(f"There is no specialist {name!r} in {self.root}; known: {known}.")
+                raise self._unknown_specialist(name, index.specialists)
             self._write_index(index.without_specialist(name))
             self._specialist_path(name).unlink(missing_ok=True)
+
+    def _unknown_specialist(self, name: str, known: tuple[str, ...]) -> NotFoundError:
+        return NotFoundError(f"There is no specialist {name!r} in {self.root}; known: {', '.join(known) or 'none'}.")
 
     def _specialist_path(self, name: str) -> Path:
         return self.root / "specialists" / f"{check_name(name, what='specialist')}.json"

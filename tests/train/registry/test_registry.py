@@ -212,8 +212,24 @@ def test_specialists_are_stored_replaced_and_removed(registry: AdapterRegistry) 
     assert registry.revision() > first
     with pytest.raises(NotFoundError, match="known: agronomy"):
         registry.remove_specialist("other")
+    with pytest.raises(NotFoundError, match=r"'other'.*known: agronomy"):
+        registry.read_specialist("other")
     registry.remove_specialist("agronomy")
+    assert registry.specialists() == ()
     assert registry.read_specialists() == {}
+
+
+def test_a_specialist_removed_while_all_are_read_is_left_out(registry: AdapterRegistry) -> None:
+    for name in ("one", "two"):
+        registry.write_specialist(name, b"{}")
+
+    class Removing(AdapterRegistry):
+        def read_specialist(self, name: str) -> bytes:
+            if name == "one":
+                super().remove_specialist(name)
+            return super().read_specialist(name)
+
+    assert Removing(registry.root).read_specialists() == {"two": b"{}"}
 
 
 @pytest.mark.parametrize(("name", "document"), [("../x", b"{}"), ("a", b"{"), ("a", b"[]")])
