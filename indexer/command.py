@@ -18,13 +18,13 @@ from pathlib import Path
 import ray
 from pydantic import ValidationError
 
-from indexer.connection import probe
-from indexer.discovery import discover
 from indexer.environment import section_values
 from indexer.errors import GraftworkError, InputError, PartialError, UnavailableError, from_system
-from indexer.pipeline import run_index
-from indexer.report import IndexProgress, IndexReport
+from indexer.run.pipeline import run_index
+from indexer.run.report import IndexProgress, IndexReport
 from indexer.settings import IndexerSettings
+from indexer.sources.discovery import discover
+from indexer.store.connection import probe
 
 INTERRUPTED = 130
 EXIT_CODES = (

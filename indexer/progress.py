@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from indexer.board import Board
-from indexer.report import IndexProgress, Stage
+from indexer.run.report import IndexProgress, Stage
 
 _ASK_EVERY_S = 0.5
 _LAST_ASK_S = 10.0  # longer than a look at the board may take

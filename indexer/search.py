@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.embedder import Embedder
+from indexer.embedding.embedder import Embedder
 from indexer.errors import InputError
-from indexer.filters import check_tenant
-from indexer.generation import check_embedder
 from indexer.passages import Passage, SearchResult
 from indexer.settings import IndexerSettings
-from indexer.store import MilvusStore
+from indexer.store.filters import check_tenant
+from indexer.store.generation import check_embedder
+from indexer.store.milvus import MilvusStore
 from indexer.types import Generation
 
 MAX_K = 1000  # far above any use, far below Milvus's 16,384

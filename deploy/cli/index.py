@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from deploy.settings import Settings
     from indexer.passages import SearchResult
-    from indexer.report import IndexProgress, IndexReport
+    from indexer.run.report import IndexProgress, IndexReport
 
 _SNIPPET = 300
 
@@ -39,8 +39,8 @@ def index(
 ) -> None:
     """Index documents into a collection; unchanged ones cost nothing. Exit code 3: some documents failed."""
     settings = cli_context(context).load().settings
-    from indexer.discovery import discover
     from indexer.errors import PartialError
+    from indexer.sources.discovery import discover
 
     paths = [path.expanduser().absolute() for path in paths]
     discover(paths)
@@ -91,7 +91,7 @@ def _index(paths: list[Path], *, collection: str, tenant: str | None, sync: bool
     with ExitStack() as stack:
         with console.status("connecting to Ray and Milvus; starting them for this command if no instance is up"):
             found = stack.enter_context(runtime(settings))
-            from indexer.pipeline import run_index
+            from indexer.run.pipeline import run_index
         with _progress_bar(console) as bar:
             task = bar.add_task("looking for documents", total=None, note="")
             return run_index(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from deploy.local.instance import UpResult
     from deploy.settings import Settings
     from indexer.passages import Passage
-    from indexer.report import IndexProgress, IndexReport
+    from indexer.run.report import IndexProgress, IndexReport
     from indexer.search import Searcher
     from train.run import TrainProgress
 
@@ -49,7 +49,7 @@ def index_corpus(stage: Stage, *, settings: IndexerSettings) -> IndexReport:
     Raises:
         PartialError: A document failed: the demo's own corpus must index whole.
     """
-    from indexer.pipeline import run_index
+    from indexer.run.pipeline import run_index
 
     def show(progress: IndexProgress) -> None:
         of = f" of {progress.documents_total}" if progress.documents_total else ""

@@ -6,9 +6,9 @@ import re
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from indexer.decode import decode
-from indexer.media import HTML
 from indexer.parsers.base import HeadingStack, ParsedBlock, ParsedDocument, RawDocument, WholeFile, indent
+from indexer.parsers.decode import decode
+from indexer.sources.media import HTML
 from indexer.types import BlockKind
 
 

@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from indexer.media import JSON_LINES
 from indexer.parsers.base import ParsedDocument, ParseError, RawDocument, SplitFailure
 from indexer.parsers.plain import paragraphs
+from indexer.sources.media import JSON_LINES
 
 _TEXT_FIELDS = ("text", "content")
 _OWN_FIELDS = frozenset({*_TEXT_FIELDS, "title", "id", "url"})

@@ -8,10 +8,10 @@ import yaml
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from indexer.decode import decode
-from indexer.media import MARKDOWN
 from indexer.parsers.base import HeadingStack, ParsedBlock, ParsedDocument, RawDocument, WholeFile, indent
+from indexer.parsers.decode import decode
 from indexer.parsers.html import fragment_text
+from indexer.sources.media import MARKDOWN
 from indexer.types import BlockKind
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(?P<body>.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)

@@ -9,9 +9,9 @@ import re
 from pypdf import PdfReader
 from pypdf.errors import PyPdfError
 
-from indexer.media import PDF
 from indexer.parsers.base import ParsedBlock, ParsedDocument, ParseError, RawDocument, WholeFile
 from indexer.parsers.plain import paragraphs
+from indexer.sources.media import PDF
 
 _HYPHENATED = re.compile(r"(?<=[a-zà-ÿ])-\n(?=[a-zà-ÿ])")
 _SPACES = re.compile(r"[ \t\u00a0]+")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from indexer.decode import decode
-from indexer.media import PLAIN
 from indexer.parsers.base import ParsedBlock, ParsedDocument, RawDocument, WholeFile
+from indexer.parsers.decode import decode
+from indexer.sources.media import PLAIN
 
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
 _TITLE_CHARS = 100  # a longer first line is a sentence, not a title

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from indexer.decode import decode
-from indexer.media import POD
 from indexer.parsers.base import HeadingStack, ParsedBlock, ParsedDocument, RawDocument, WholeFile, indent
+from indexer.parsers.decode import decode
 from indexer.parsers.pod_codes import plain
+from indexer.sources.media import POD
 from indexer.types import BlockKind
 
 _ENCODING = re.compile(rb"^=encoding[ \t]+([A-Za-z0-9_\-]+)", re.MULTILINE)

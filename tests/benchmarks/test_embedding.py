@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from indexer.embedder import Embedder, multiplies_bfloat16
-from indexer.embedder_files import EMBEDDED_NAME
+from indexer.embedding.embedder import Embedder, multiplies_bfloat16
+from indexer.embedding.files import EMBEDDED_NAME
 from indexer.settings import EmbedDtype
 
 pytestmark = pytest.mark.bench

@@ -5,11 +5,11 @@ from pydantic import JsonValue
 
 from deploy.contradictions import EMBEDDER_LIMITS, find_contradictions, fixed_ports, milvus_port, starts_milvus
 from deploy.settings import Settings
-from indexer.chunks import chunker_settings
-from indexer.embedder_files import EMBEDDED_NAME, resolve_embedder
+from indexer.chunking.chunks import chunker_settings
+from indexer.chunking.tokens import load_tokenizer
+from indexer.embedding.files import EMBEDDED_NAME, resolve_embedder
 from indexer.errors import InputError
 from indexer.settings import IndexerSettings
-from indexer.tokens import load_tokenizer
 
 
 def keys(**sections: JsonValue) -> list[tuple[str, ...]]:

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from indexer.connection import probe
-from indexer.embedder import Embedder
-from indexer.embedder_files import EMBEDDED_NAME, resolve_embedder
+from indexer.chunking.tokens import EmbedderTokenizer, load_tokenizer
+from indexer.embedding.embedder import Embedder
+from indexer.embedding.files import EMBEDDED_NAME, resolve_embedder
 from indexer.errors import UnavailableError
 from indexer.settings import IndexerSettings
-from indexer.store import MilvusStore
-from indexer.tokens import EmbedderTokenizer, load_tokenizer
+from indexer.store.connection import probe
+from indexer.store.milvus import MilvusStore
 
 
 def free_port() -> int:

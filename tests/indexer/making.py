@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.document import build_document
 from indexer.identity import chunk_id
 from indexer.parsers.base import ParsedBlock, ParsedDocument
+from indexer.parsers.document import build_document
 from indexer.types import BlockKind, Chunk, Document, SourceFile
 
 

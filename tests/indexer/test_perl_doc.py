@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from indexer.embedder import Embedder
-from indexer.pipeline import run_index
+from indexer.embedding.embedder import Embedder
+from indexer.run.pipeline import run_index
 from indexer.search import Searcher
 from indexer.settings import IndexerSettings
-from indexer.store import MilvusStore
+from indexer.store.milvus import MilvusStore
 from tests.indexer.parsers.test_pod import NEEDS_PERL_DOC, PERL_DOC
 
 ASKED = {

@@ -8,7 +8,7 @@ import pytest
 from indexer import progress
 from indexer.board import Board
 from indexer.progress import Counts, LiveCounts, Reporter
-from indexer.report import IndexProgress
+from indexer.run.report import IndexProgress
 
 
 class Told:

@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from indexer.embedder import Embedder
+from indexer.embedding.embedder import Embedder
 from indexer.errors import InputError, NotFoundError
 from indexer.search import Searcher, open_searcher
 from indexer.settings import IndexerSettings
-from indexer.store import MilvusStore
+from indexer.store.milvus import MilvusStore
 from indexer.types import Generation
 from tests.indexer.making import chunk
 

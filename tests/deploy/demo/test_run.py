@@ -21,7 +21,7 @@ from deploy.local.runtime import Runtime
 from deploy.local.shutdown import DownResult
 from deploy.settings import load_settings
 from indexer.errors import InputError, UnavailableError
-from indexer.report import ChunkCounts, DocumentCounts, IndexReport
+from indexer.run.report import ChunkCounts, DocumentCounts, IndexReport
 from tests.machine import GOOD
 
 STAGES = ("index_corpus", "write_training_rows", "train_adapter", "start_app", "ask_questions")

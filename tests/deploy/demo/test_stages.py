@@ -7,13 +7,13 @@ import socket
 import pytest
 
 import deploy.local.instance
-import indexer.pipeline
+import indexer.run.pipeline
 from deploy.demo import recipe, stages
 from deploy.demo.questions import Question
 from deploy.settings import load_settings
 from indexer.errors import PartialError, UnavailableError
 from indexer.passages import SearchResult
-from indexer.report import ChunkCounts, DocumentCounts, IndexReport
+from indexer.run.report import ChunkCounts, DocumentCounts, IndexReport
 from indexer.types import FailedDocument
 from serve.specialist import parse_specialist
 from train.registry.registry import AdapterRegistry

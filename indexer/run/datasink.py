@@ -1,0 +1,170 @@
+"""Ray Data's way into Milvus."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+from ray.data._internal.execution.interfaces import TaskContext
+from ray.data.block import Block, BlockAccessor
+from ray.data.datasource.datasink import Datasink, WriteResult
+
+from indexer.board import Board
+from indexer.errors import InputError, UnavailableError
+from indexer.names import split_physical
+from indexer.progress import Counts
+from indexer.run.tables import chunks_from_table
+from indexer.store.filters import check_tenant
+from indexer.store.milvus import MilvusStore
+from indexer.types import FailedDocument
+
+logger = logging.getLogger(__name__)
+
+MAX_ATTEMPTS = 5
+MAX_BACKOFF_S = 8.0  # 0.5 + 1 + 2 + 4 s of waiting outlast a server's restart, not an outage
+
+
+@dataclass(slots=True)
+class DocumentWritten:
+    """What was written of one document."""
+
+    document_hash: str
+    chunk_count: int
+    rows: int = 0
+
+
+@dataclass(slots=True)
+class WriteOutcome:
+    """What one write task did, or all of them.
+
+    Attributes:
+        documents: What was written, by document id.
+        failures: Failed documents that arrived with the chunks.
+    """
+
+    documents: dict[str, DocumentWritten] = field(default_factory=dict)
+    failures: list[FailedDocument] = field(default_factory=list)
+
+    def merge(self, other: WriteOutcome) -> None:
+        """Add what another task did; a document's chunks may be spread over tasks."""
+        self.failures.extend(other.failures)
+        for document_id, written in other.documents.items():
+            mine = self.documents.setdefault(
+                document_id, DocumentWritten(document_hash=written.document_hash, chunk_count=written.chunk_count)
+            )
+            mine.rows += written.rows
+
+    @property
+    def rows(self) -> int:
+        """Chunks written."""
+        return sum(written.rows for written in self.documents.values())
+
+
+class MilvusDatasink(Datasink[WriteOutcome]):
+    """Upserts chunks into one physical collection.
+
+    A write task may run twice, on another node, or at the same time as its copy: rows have deterministic keys and are
+    upserted, so the result is the same. Nothing is flushed and nothing is deleted here; both are the driver's, once.
+    The connection is opened by the task that writes and never pickled.
+
+    Attributes:
+        outcome: After the run, what all tasks together wrote; empty before.
+    """
+
+    def __init__(
+        self, *, store: MilvusStore, physical: str, tenant: str, batch_size: int, board: Board[Counts] | None = None
+    ) -> None:
+        """Check and keep the arguments.
+
+        Args:
+            store: Where to write; it is sent to the workers without its connection.
+            physical: Name of a physical collection; writing through an alias could change target mid-run.
+            tenant: Whose rows these are.
+            batch_size: Chunks per upsert.
+            board: Where to count, or None.
+
+        Raises:
+            InputError: An argument cannot be used.
+        """
+        if split_physical(physical) is None:
+            raise InputError(f"{physical!r} is not a physical collection; give the name that ends in `__g<number>`.")
+        if batch_size < 1:
+            raise InputError(f"batch_size is {batch_size}; give at least 1.")
+        self._store = store
+        self._physical = physical
+        self._tenant = check_tenant(tenant)
+        self._batch_size = batch_size
+        self._board = board
+        self.outcome = WriteOutcome()
+
+    def write(self, blocks: Iterable[Block], ctx: TaskContext) -> WriteOutcome:  # noqa: ARG002  Ray's signature
+        """Write blocks one by one.
+
+        Raises:
+            UnavailableError: Milvus did not answer in MAX_ATTEMPTS attempts.
+        """
+        outcome = WriteOutcome()
+        for block in blocks:
+            table = BlockAccessor.for_block(block).to_arrow()
+            for start in range(0, table.num_rows, self._batch_size):
+                outcome.merge(self._write(table.slice(start, self._batch_size)))
+        self._store.close()
+        return outcome
+
+    def on_write_complete(self, write_result: WriteResult[WriteOutcome]) -> None:
+        """Sum up what the tasks returned; called on the driver."""
+        for part in write_result.write_returns:
+            self.outcome.merge(part)
+
+    def get_name(self) -> str:
+        """Return the name that Ray shows for the write tasks."""
+        return "Milvus"
+
+    def _write(self, table: pa.Table) -> WriteOutcome:
+        began = time.perf_counter()
+        chunks, vectors, failures = chunks_from_table(table)
+        if chunks:
+            call_with_retry(
+                lambda: self._store.upsert(self._physical, chunks, vectors, tenant=self._tenant),
+                description=f"write {len(chunks)} chunks to {self._physical}",
+                before_retry=self._store.close,
+            )
+        outcome = WriteOutcome(failures=failures)
+        for chunk in chunks:
+            written = outcome.documents.setdefault(
+                chunk.document_id, DocumentWritten(document_hash=chunk.document_hash, chunk_count=chunk.chunk_count)
+            )
+            written.rows += 1
+        if self._board is not None:
+            self._board.tell(Counts(chunks_written=len(chunks), write_busy=time.perf_counter() - began))
+        return outcome
+
+
+def call_with_retry(
+    action: Callable[[], None],
+    *,
+    description: str,
+    before_retry: Callable[[], None],
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Repeat an action while the server does not answer, waiting twice as long each time.
+
+    Raises:
+        UnavailableError: The last attempt failed too.
+    """
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        try:
+            action()
+        except UnavailableError as error:
+            if attempt == MAX_ATTEMPTS:
+                raise
+            wait = min(MAX_BACKOFF_S, 0.5 * 2 ** (attempt - 1)) * random.uniform(0.8, 1.2)
+            logger.warning("%s: attempt %d of %d failed (%s)", description, attempt, MAX_ATTEMPTS, error)
+            before_retry()
+            sleep(wait)
+        else:
+            return

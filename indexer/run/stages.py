@@ -1,0 +1,206 @@
+"""What Ray Data runs on the workers: compare, prepare (read, parse, chunk) and embed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from indexer.board import Board
+from indexer.chunking.chunker import ChunkerSettings
+from indexer.chunking.chunks import make_chunks
+from indexer.chunking.tokens import TokenCounter, load_tokenizer
+from indexer.embedding.embedder import Embedder
+from indexer.embedding.files import same_weights
+from indexer.errors import InputError
+from indexer.identity import document_hash
+from indexer.parsers import PARSERS
+from indexer.parsers.base import ParseError, RawDocument, SplitFailure
+from indexer.parsers.document import build_document, document_id, document_uri
+from indexer.progress import Counts
+from indexer.run.state import Fingerprint
+from indexer.run.tables import (
+    chunks_to_table,
+    fingerprints_to_table,
+    search_texts,
+    sources_from_table,
+    with_vectors,
+)
+from indexer.settings import EmbedDtype
+from indexer.types import Chunk, FailedDocument, SourceFile
+
+_ROWS_PER_TABLE = 512  # bounds what one task holds of a file with very many documents
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """All that a worker needs to know about a run.
+
+    Attributes:
+        tenant: Whose documents these are.
+        pipeline: Hash over parsers, chunker and embedder; part of every document hash.
+        chunker: How documents are cut.
+        tokenizer: Folder of the embedder's tokenizer.
+        max_document_bytes: Limit per document.
+    """
+
+    tenant: str
+    pipeline: str
+    chunker: ChunkerSettings
+    tokenizer: Path
+    max_document_bytes: int
+
+
+def compare(table: pa.Table, *, recipe: Recipe) -> pa.Table:
+    """Return the hash of every document in a table of files; nothing is parsed."""
+    found: list[Fingerprint | tuple[str, FailedDocument]] = []
+    for source, _ in sources_from_table(table):
+        found.extend(_fingerprints(source, recipe))
+    return fingerprints_to_table(found)
+
+
+def _fingerprints(source: SourceFile, recipe: Recipe) -> Iterator[Fingerprint | tuple[str, FailedDocument]]:
+    try:
+        for part in _split(source, recipe):
+            if isinstance(part, SplitFailure):
+                uri = document_uri(source, part.key)
+                yield source.source_id, FailedDocument(uri=uri, stage="read", reason=part.reason)
+            else:
+                yield Fingerprint(
+                    source_id=source.source_id,
+                    key=part.key,
+                    document_id=document_id(source, part.key),
+                    document_hash=document_hash(part.content, pipeline=recipe.pipeline),
+                )
+    except (OSError, ParseError) as error:
+        yield source.source_id, FailedDocument(uri=source.uri, stage="read", reason=_reason(error))
+
+
+def _split(source: SourceFile, recipe: Recipe) -> Iterator[RawDocument | SplitFailure]:
+    with source.path.open("rb") as stream:
+        yield from PARSERS[source.media_type].split(stream, max_bytes=recipe.max_document_bytes)
+
+
+def prepare(table: pa.Table, *, recipe: Recipe, board: Board[Counts]) -> Iterator[pa.Table]:
+    """Yield the chunks of the documents in a table of files; a document that fails becomes a row that says why."""
+    tokens = load_tokenizer(recipe.tokenizer)
+    rows: list[Chunk | FailedDocument] = []
+    for source, skip in sources_from_table(table):
+        with closing(_documents(source, recipe, skip)) as documents:
+            for raw in documents:
+                began = time.perf_counter()
+                made = raw if isinstance(raw, FailedDocument) else _prepare_one(raw, source, recipe, tokens)
+                failed = isinstance(made, FailedDocument)
+                rows.extend([made] if isinstance(made, FailedDocument) else made)
+                board.tell(
+                    Counts(
+                        documents=0 if failed else 1,
+                        failed=1 if failed else 0,
+                        chunks=0 if isinstance(made, FailedDocument) else len(made),
+                        parse_busy=time.perf_counter() - began,
+                    )
+                )
+                if len(rows) >= _ROWS_PER_TABLE:
+                    yield chunks_to_table(rows)
+                    rows = []
+    yield chunks_to_table(rows)
+
+
+def _documents(
+    source: SourceFile, recipe: Recipe, skip: frozenset[str]
+) -> Generator[RawDocument | FailedDocument, None, None]:
+    """Yield what is to be parsed; parts that are no documents were reported by `compare`."""
+    try:
+        for part in _split(source, recipe):
+            if isinstance(part, RawDocument) and part.key not in skip:
+                yield part
+    except (OSError, ParseError) as error:
+        yield FailedDocument(uri=source.uri, stage="read", reason=_reason(error))
+
+
+def _prepare_one(
+    raw: RawDocument, source: SourceFile, recipe: Recipe, tokens: TokenCounter
+) -> list[Chunk] | FailedDocument:
+    stage = "parse"
+    try:
+        parsed = PARSERS[source.media_type].parse(raw)
+        document = build_document(parsed, source=source, key=raw.key)
+        stage = "chunk"
+        return make_chunks(
+            document,
+            tenant=recipe.tenant,
+            document_hash=document_hash(raw.content, pipeline=recipe.pipeline),
+            tokens=tokens,
+            settings=recipe.chunker,
+        )
+    except ParseError as error:
+        return FailedDocument(uri=document_uri(source, raw.key), stage=stage, reason=str(error))
+    except Exception as error:  # noqa: BLE001  any other failure is recorded too: one document never stops a run
+        reason = f"the {stage}r failed with {type(error).__name__}: {error}"
+        return FailedDocument(uri=document_uri(source, raw.key), stage=stage, reason=reason)
+
+
+def _reason(error: OSError | ParseError) -> str:
+    if isinstance(error, OSError):
+        return f"the file cannot be read: {error.strerror or error}"
+    return str(error)
+
+
+class EmbedChunks:
+    """An embedding actor; it loads the model at the first chunk, so a run without changes loads none."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        device: str | None,
+        dtype: EmbedDtype,
+        threads: int | None,
+        actors: int,
+        identity: str,
+        board: Board[Counts],
+    ) -> None:
+        """Keep what is needed to load the model.
+
+        Args:
+            name: The embedder, as in the settings.
+            device: Torch device or None.
+            dtype: What it multiplies in.
+            threads: Torch threads; None shares the node's cores among `actors`.
+            actors: Number of embedding actors.
+            identity: Weights that the driver found; another file under the same name on this node is refused.
+            board: Where to count.
+        """
+        self._name = name
+        self._device = device
+        self._dtype = dtype
+        self._threads = threads or max(1, len(os.sched_getaffinity(0)) // actors)
+        self._identity = identity
+        self._board = board
+        self._embedder: Embedder | None = None
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """Return the table with its vectors."""
+        texts = search_texts(table)
+        if not texts:
+            return table
+        began = time.perf_counter()
+        vectors = self._loaded().encode_documents(texts)
+        self._board.tell(Counts(embed_busy=time.perf_counter() - began))
+        return with_vectors(table, vectors)
+
+    def _loaded(self) -> Embedder:
+        if self._embedder is None:
+            embedder = Embedder(self._name, self._device, threads=self._threads, dtype=self._dtype)
+            if not same_weights(embedder.identity, self._identity):
+                raise InputError(
+                    f"Node {os.uname().nodename} has embedder {embedder.identity}, the run needs {self._identity}; "
+                    "give every node the same files."
+                )
+            self._embedder = embedder
+        return self._embedder

@@ -1,0 +1,201 @@
+"""The Arrow rows that pass between Ray Data's operators; nothing else knows their columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from indexer.run.state import Fingerprint
+from indexer.types import Chunk, FailedDocument, SourceFile
+
+_STRINGS = pa.list_(pa.string())
+_PAIRS = pa.map_(pa.string(), pa.string())
+
+SOURCE_SCHEMA = pa.schema(
+    [
+        ("uri", pa.string()),
+        ("path", pa.binary()),  # file names need not be UTF-8
+        ("media_type", pa.string()),
+        ("bytes", pa.int64()),
+        ("root", pa.binary()),
+        ("source_id", pa.string()),
+        ("skip", _STRINGS),
+    ]
+)
+
+_FAILURE_FIELDS = [("failed_uri", pa.string()), ("failed_stage", pa.string()), ("failed_reason", pa.string())]
+
+FINGERPRINT_SCHEMA = pa.schema(
+    [
+        ("source_id", pa.string()),
+        ("key", pa.string()),
+        ("document_id", pa.string()),
+        ("document_hash", pa.string()),
+        *_FAILURE_FIELDS,
+    ]
+)
+
+CHUNK_SCHEMA = pa.schema(
+    [
+        ("chunk_id", pa.string()),
+        ("document_id", pa.string()),
+        ("document_hash", pa.string()),
+        ("title", pa.string()),
+        ("heading_path", _STRINGS),
+        ("uri", pa.string()),
+        ("page", pa.int32()),
+        ("ordinal", pa.int32()),
+        ("chunk_count", pa.int32()),
+        ("text", pa.string()),
+        ("search_text", pa.string()),
+        ("start", pa.int64()),
+        ("end", pa.int64()),
+        ("metadata", _PAIRS),
+        ("vector", pa.list_(pa.float32())),
+        *_FAILURE_FIELDS,
+    ]
+)
+
+
+def sources_to_rows(sources: Iterable[tuple[SourceFile, tuple[str, ...]]]) -> list[dict[str, object]]:
+    """Return rows of SOURCE_SCHEMA for files and the keys inside them to pass over."""
+    return [
+        {
+            "uri": source.uri,
+            "path": bytes(source.path),
+            "media_type": source.media_type,
+            "bytes": source.bytes,
+            "root": bytes(source.root),
+            "source_id": source.source_id,
+            "skip": list(skip),
+        }
+        for source, skip in sources
+    ]
+
+
+def sources_from_table(table: pa.Table) -> Iterator[tuple[SourceFile, frozenset[str]]]:
+    """Yield the files in a table of SOURCE_SCHEMA with the keys to pass over."""
+    for row in table.to_pylist():
+        source = SourceFile(
+            uri=row["uri"],
+            path=Path(_path(row["path"])),
+            media_type=row["media_type"],
+            bytes=row["bytes"],
+            root=Path(_path(row["root"])),
+            source_id=row["source_id"],
+        )
+        yield source, frozenset(row["skip"])
+
+
+def _path(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def fingerprints_to_table(found: Iterable[Fingerprint | tuple[str, FailedDocument]]) -> pa.Table:
+    """Return a table of FINGERPRINT_SCHEMA; a failure comes with the source id it belongs to."""
+    rows: list[dict[str, object]] = []
+    for item in found:
+        if isinstance(item, Fingerprint):
+            rows.append(
+                {
+                    "source_id": item.source_id,
+                    "key": item.key,
+                    "document_id": item.document_id,
+                    "document_hash": item.document_hash,
+                }
+            )
+        else:
+            rows.append({"source_id": item[0], **_failure_row(item[1])})
+    return pa.Table.from_pylist(rows, schema=FINGERPRINT_SCHEMA)
+
+
+def fingerprints_from_table(table: pa.Table) -> Iterator[Fingerprint | tuple[str, FailedDocument]]:
+    """Yield what `fingerprints_to_table` stored."""
+    for row in table.to_pylist():
+        if row["failed_uri"] is None:
+            yield Fingerprint(
+                source_id=row["source_id"],
+                key=row["key"],
+                document_id=row["document_id"],
+                document_hash=row["document_hash"],
+            )
+        else:
+            yield row["source_id"], _failure(row)
+
+
+def chunks_to_table(items: Iterable[Chunk | FailedDocument]) -> pa.Table:
+    """Return a table of CHUNK_SCHEMA, vectors not set; failed documents travel along as rows of their own."""
+    rows = [_failure_row(item) if isinstance(item, FailedDocument) else _chunk_row(item) for item in items]
+    return pa.Table.from_pylist(rows, schema=CHUNK_SCHEMA)
+
+
+def search_texts(table: pa.Table) -> list[str]:
+    """Return the texts to embed; the rows of failures have none and are left out."""
+    return [text for text in table.column("search_text").to_pylist() if text is not None]
+
+
+def with_vectors(table: pa.Table, vectors: NDArray[np.float32]) -> pa.Table:
+    """Return the table with the vectors of shape [texts, dimension] set, in the order of `search_texts`."""
+    has_text = table.column("search_text").is_valid().to_numpy()
+    lengths = np.where(has_text, vectors.shape[1], 0)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))
+    column = pa.ListArray.from_arrays(pa.array(offsets), flat)
+    return table.set_column(table.schema.get_field_index("vector"), CHUNK_SCHEMA.field("vector"), column)
+
+
+def chunks_from_table(table: pa.Table) -> tuple[list[Chunk], NDArray[np.float32], list[FailedDocument]]:
+    """Return the chunks, their vectors of shape [chunks, dimension], and the failed documents in a table."""
+    lists = table.column("vector").combine_chunks()
+    failures: list[FailedDocument] = []
+    chunks: list[Chunk] = []
+    vectors: list[NDArray[np.float32]] = []
+    for index, row in enumerate(table.drop_columns(["vector"]).to_pylist()):
+        if row["failed_uri"] is not None:
+            failures.append(_failure(row))
+            continue
+        chunks.append(_chunk(row))
+        vectors.append(np.asarray(lists[index].values, dtype=np.float32))
+    stacked = np.stack(vectors) if vectors else np.zeros((0, 0), dtype=np.float32)
+    return chunks, stacked, failures
+
+
+def _failure_row(failure: FailedDocument) -> dict[str, object]:
+    return {"failed_uri": failure.uri, "failed_stage": failure.stage, "failed_reason": failure.reason}
+
+
+def _failure(row: dict[str, str]) -> FailedDocument:
+    return FailedDocument(uri=row["failed_uri"], stage=row["failed_stage"], reason=row["failed_reason"])
+
+
+def _chunk_row(chunk: Chunk) -> dict[str, object]:
+    return {
+        "chunk_id": chunk.chunk_id,
+        "document_id": chunk.document_id,
+        "document_hash": chunk.document_hash,
+        "title": chunk.title,
+        "heading_path": list(chunk.heading_path),
+        "uri": chunk.uri,
+        "page": chunk.page,
+        "ordinal": chunk.ordinal,
+        "chunk_count": chunk.chunk_count,
+        "text": chunk.text,
+        "search_text": chunk.search_text,
+        "start": chunk.start,
+        "end": chunk.end,
+        "metadata": list(chunk.metadata),
+    }
+
+
+def _chunk(row: dict[str, object]) -> Chunk:
+    fields = dict(row)
+    for name in ("failed_uri", "failed_stage", "failed_reason"):
+        del fields[name]
+    heading_path, metadata = fields.pop("heading_path"), fields.pop("metadata")
+    assert isinstance(heading_path, list)
+    assert isinstance(metadata, list)
+    return Chunk(**fields, heading_path=tuple(heading_path), metadata=tuple(metadata))  # type: ignore[arg-type]

@@ -1,0 +1,32 @@
+"""Milvus, as the rest of Graftwork sees it: generations behind aliases, chunks in, passages out."""
+
+from __future__ import annotations
+
+from indexer.store.collections import Collections
+from indexer.store.rows import Rows
+from indexer.store.search import PassageSearch
+from indexer.types import CollectionInfo
+
+
+class MilvusStore(Collections, Rows, PassageSearch):
+    """One Milvus connection, opened on first use and shared by threads.
+
+    Every read and every delete of chunks is limited to one tenant. Methods raise UnavailableError when the server
+    does not answer, after seconds rather than minutes, naming its URI.
+    """
+
+    def describe(self, collection: str) -> CollectionInfo:
+        """Return what is known about a collection, its rows counted.
+
+        Raises:
+            NotFoundError: No alias of that name.
+        """
+        made = self.locate(collection)
+        return CollectionInfo(
+            alias=collection,
+            physical=made.physical,
+            generation=made.number,
+            embedder=made.embedder,
+            dimension=made.dimension,
+            chunks=self.count(made.physical),
+        )

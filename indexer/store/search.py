@@ -1,0 +1,108 @@
+"""Searching Milvus: dense, BM25 and both; one list of passages per query, best first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from pymilvus import AnnSearchRequest, WeightedRanker
+
+from indexer.passages import Passage
+from indexer.store.client import StoreClient
+from indexer.store.filters import tenant_is
+from indexer.store.schema import PASSAGE_FIELDS, passage_from_row
+
+_MIN_CANDIDATES = 32  # per arm of a hybrid search, so that a passage low in one arm can still win
+_MIN_EF = 64  # HNSW search width; raised to twice the candidates
+
+
+class PassageSearch(StoreClient):
+    """Searches one physical collection for one tenant."""
+
+    def search_dense(
+        self, physical: str, vectors: NDArray[np.float32], *, tenant: str, k: int
+    ) -> list[tuple[Passage, ...]]:
+        """Search by cosine similarity; scores lie in -1 to 1."""
+        found = self._read(
+            physical,
+            lambda client: client.search(
+                physical,
+                data=list(vectors),
+                anns_field="dense",
+                filter=tenant_is(tenant),
+                limit=k,
+                output_fields=PASSAGE_FIELDS,
+                search_params={"metric_type": "COSINE", "params": {"ef": max(_MIN_EF, 2 * k)}},
+                timeout=self._timeout_s,
+            ),
+        )
+        return [_passages(hits) for hits in found]
+
+    def search_text(self, physical: str, queries: Sequence[str], *, tenant: str, k: int) -> list[tuple[Passage, ...]]:
+        """Search by BM25 over title, headings and text; scores have no fixed range."""
+        found = self._read(
+            physical,
+            lambda client: client.search(
+                physical,
+                data=list(queries),
+                anns_field="sparse",
+                filter=tenant_is(tenant),
+                limit=k,
+                output_fields=PASSAGE_FIELDS,
+                search_params={"metric_type": "BM25"},
+                timeout=self._timeout_s,
+            ),
+        )
+        return [_passages(hits, bm25=True) for hits in found]
+
+    def search_hybrid(
+        self,
+        physical: str,
+        queries: Sequence[str],
+        vectors: NDArray[np.float32],
+        *,
+        tenant: str,
+        k: int,
+        dense_weight: float,
+    ) -> list[tuple[Passage, ...]]:
+        """Search both ways and fuse by weight; each arm's scores are first mapped to 0 to 1 by Milvus."""
+        candidates = max(_MIN_CANDIDATES, 4 * k)
+        dense = AnnSearchRequest(
+            data=list(vectors),
+            anns_field="dense",
+            param={"metric_type": "COSINE", "params": {"ef": max(_MIN_EF, 2 * candidates)}},
+            limit=candidates,
+            expr=tenant_is(tenant),
+        )
+        sparse = AnnSearchRequest(
+            data=list(queries),
+            anns_field="sparse",
+            param={"metric_type": "BM25"},
+            limit=candidates,
+            expr=tenant_is(tenant),
+        )
+        found = self._read(
+            physical,
+            lambda client: client.hybrid_search(
+                physical,
+                [dense, sparse],
+                WeightedRanker(dense_weight, 1.0 - dense_weight, norm_score=True),
+                limit=k,
+                output_fields=PASSAGE_FIELDS,
+                timeout=self._timeout_s,
+            ),
+        )
+        return [_passages(hits) for hits in found]
+
+
+def _passages(hits: Sequence[Mapping[str, object]], *, bm25: bool = False) -> tuple[Passage, ...]:
+    """Return hits as passages; milvus-lite gives BM25 scores below zero, the server above, both best first."""
+    found = []
+    for hit in hits:
+        entity = hit["entity"]
+        assert isinstance(entity, Mapping)
+        row = {**entity, "chunk_id": hit["chunk_id"]}
+        score = float(str(hit["distance"]))
+        found.append(passage_from_row(row, score=abs(score) if bm25 else score))
+    return tuple(found)

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pickle
+
+import pytest
+from ray.data.datasource.datasink import WriteResult
+
+from indexer.errors import InputError, UnavailableError
+from indexer.run.datasink import MAX_ATTEMPTS, MilvusDatasink, WriteOutcome, call_with_retry
+from indexer.run.tables import chunks_to_table, with_vectors
+from indexer.store.milvus import MilvusStore
+from indexer.types import FailedDocument
+from tests.indexer.making import chunk, unit_vectors
+
+
+def test_arguments_are_checked_before_anything_is_opened() -> None:
+    store = MilvusStore("http://127.0.0.1:1")
+    with pytest.raises(InputError, match="physical"):
+        MilvusDatasink(store=store, physical="alias", tenant="t", batch_size=1)
+    with pytest.raises(InputError, match="batch_size"):
+        MilvusDatasink(store=store, physical="c__g1", tenant="t", batch_size=0)
+    with pytest.raises(InputError, match="Tenant"):
+        MilvusDatasink(store=store, physical="c__g1", tenant="", batch_size=1)
+
+
+def test_a_repeated_task_changes_nothing_and_the_outcome_is_per_document(store: MilvusStore) -> None:
+    made = store.ensure_generation("sink", embedder="m@1", dimension=8)
+    sink = pickle.loads(pickle.dumps(MilvusDatasink(store=store, physical=made.physical, tenant="t", batch_size=2)))
+    failed = FailedDocument(uri="file:///x", stage="parse", reason="bad")
+    items = [chunk(f"t{n}", ordinal=n, document_id=f"d/{n % 2}", chunk_count=3) for n in range(5)]
+    tables = [with_vectors(chunks_to_table([*items, failed]), unit_vectors(5)), chunks_to_table([])]
+    first, second = sink.write(tables, None), sink.write(tables, None)
+    assert store.count(made.physical) == 5
+    assert first == second
+    assert {name: (done.rows, done.chunk_count) for name, done in first.documents.items()} == {
+        "d/0": (3, 3),
+        "d/1": (2, 3),
+    }
+    assert first.failures == [failed]
+    sink.on_write_complete(WriteResult(num_rows=6, size_bytes=1, write_returns=[first, WriteOutcome()]))
+    assert sink.outcome.rows == 5
+
+
+def test_retry_waits_longer_each_time_and_then_gives_up() -> None:
+    waits: list[float] = []
+    calls: list[int] = []
+
+    def fail() -> None:
+        calls.append(1)
+        raise UnavailableError("gone")
+
+    with pytest.raises(UnavailableError, match="gone"):
+        call_with_retry(fail, description="write", before_retry=lambda: None, sleep=waits.append)
+    assert len(calls) == MAX_ATTEMPTS
+    assert waits == sorted(waits)
+    assert len(waits) == MAX_ATTEMPTS - 1
+
+
+def test_retry_ends_with_the_first_success() -> None:
+    outcomes = iter([UnavailableError("gone"), None])
+    reset: list[int] = []
+
+    def once() -> None:
+        error = next(outcomes)
+        if error is not None:
+            raise error
+
+    call_with_retry(once, description="write", before_retry=lambda: reset.append(1), sleep=lambda _: None)
+    assert reset == [1]
+
+
+def test_other_errors_are_not_retried() -> None:
+    def fail() -> None:
+        raise ValueError("a bug")
+
+    with pytest.raises(ValueError, match="a bug"):
+        call_with_retry(fail, description="write", before_retry=lambda: None, sleep=pytest.fail)

@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import ray
+
+from indexer.run import pipeline
+from indexer.board import Board
+from indexer.embedding.embedder import Embedder
+from indexer.embedding.files import resolve_embedder
+from indexer.errors import ConflictError, InputError, NotFoundError, UnavailableError
+from indexer.progress import Counts
+from indexer.run.datasink import MilvusDatasink
+from indexer.run.pipeline import run_index
+from indexer.run.ray_data import embed_cpus, read_cpus
+from indexer.run.report import IndexProgress, IndexReport
+from indexer.search import Searcher
+from indexer.settings import IndexerSettings
+from indexer.store.milvus import MilvusStore
+from tests.indexer.conftest import free_port
+from tests.indexer.parsers.test_pdf import make_pdf
+
+POD = """=head1 NAME
+
+pump - run the pump
+
+=head1 OPTIONS
+
+=over
+
+=item --dry
+
+Only C<print> what would run.
+
+=back
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "docs"
+    (root / "deep").mkdir(parents=True)
+    (root / "soil.md").write_text("# Soil\n\n## Lime\n\nLime raises the pH of acid soil. Use three kilograms.\n")
+    (root / "bees.html").write_text("<title>Bees</title><nav>Menu</nav><main><p>Bees pollinate apple trees.</p></main>")
+    (root / "deep" / "wheat.txt").write_text("Wheat\n\nIrrigate wheat twice a week in summer.\n")
+    (root / "sheep.jsonl").write_text(
+        '{"id": "shear", "title": "Shearing", "text": "Sheep are shorn before lambing."}\n'
+        '{"id": "feed", "text": "Ewes get hay in winter.", "url": "https://farm.example/feed"}\n'
+    )
+    (root / "pump.pdf").write_bytes(make_pdf("The pump P-117 needs oil every forty hours.", "Order oil from Brandt."))
+    (root / "pump.pod").write_text(POD)
+    return root
+
+
+def run(folder: Path, collection: str, settings: IndexerSettings, **options: object) -> IndexReport:
+    options = {"tenant": "default", **options}
+    return run_index([folder], collection=collection, settings=settings, **options)  # type: ignore[arg-type]
+
+
+def rows(settings: IndexerSettings, collection: str, tenant: str = "default") -> dict[str, str]:
+    store = MilvusStore(settings.milvus_uri)
+    found = {row.chunk_id: row.document_id for row in store.scan(store.describe(collection).physical, tenant=tenant)}
+    store.close()
+    return found
+
+
+def test_bad_input_is_named_before_any_work(tmp_path: Path, settings: IndexerSettings) -> None:
+    with pytest.raises(NotFoundError, match="missing"):
+        run(tmp_path / "missing", "c", settings)
+    with pytest.raises(InputError, match="holds no files"):
+        run(tmp_path, "c", settings)
+    with pytest.raises(InputError, match="Collection name"):
+        run(tmp_path, "bad-name", settings)
+    with pytest.raises(InputError, match="Tenant"):
+        run(tmp_path, "c", settings, tenant="")
+
+
+def test_ray_is_needed(folder: Path, settings: IndexerSettings) -> None:
+    if ray.is_initialized():
+        pytest.skip("Ray is up in this session already")
+    with pytest.raises(UnavailableError, match="Ray is not initialised"):
+        run(folder, "c", settings)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("local_ray")
+class TestOnRay:
+    def test_all_formats_end_to_end_then_nothing_then_changes_then_sync(
+        self, folder: Path, settings: IndexerSettings, embedder: Embedder
+    ) -> None:
+        (folder / "broken.pdf").write_bytes(b"%PDF-1.7 cut off")
+        (folder / ".hidden.md").write_text("# hidden")
+        seen: list[IndexProgress] = []
+        report = run(folder, "farm", settings, progress=seen.append)
+        assert report.documents == replace(report.documents, seen=8, new=7, failed=1, changed=0, unchanged=0, deleted=0)
+        assert report.chunks.written == report.chunks.embedded >= 8
+        assert report.skipped == {"hidden": 1}
+        assert [(failure.uri.rsplit("/", 1)[1], failure.stage) for failure in report.failures] == [
+            ("broken.pdf", "parse")
+        ]
+        assert "damaged" in report.failures[0].reason
+        assert json.loads(json.dumps(report.to_json()))["documents"]["new"] == 7
+        assert [moment.stage for moment in seen][:2] == ["discover", "compare"]
+        assert (seen[-1].stage, seen[-1].documents, seen[-1].failed) == ("done", 7, 1)
+        assert seen[-1].chunks_written == report.chunks.written
+
+        searcher = Searcher(store=MilvusStore(settings.milvus_uri), embedder=embedder)
+        questions = {
+            "What raises soil pH?": ("docs/soil.md", ("Soil", "Lime"), None),
+            "How often does P-117 need oil?": ("docs/pump.pdf", (), 1),
+            "Where is oil ordered?": ("docs/pump.pdf", (), 2),
+            "hay for ewes": ("docs/sheep.jsonl#feed", (), None),
+            "show what would run without running": ("docs/pump.pod", ("OPTIONS", "--dry"), None),
+        }
+        results = searcher.search(list(questions), collection="farm", tenant="default", k=2, dense_weight=0.8)
+        for result, (document_id, headings, page) in zip(results, questions.values(), strict=True):
+            best = result.passages[0]
+            assert (best.document_id, best.heading_path) == (document_id, headings)
+            assert best.page is None if page is None else best.page in (1, 2)
+
+        before = rows(settings, "farm")
+        again = run(folder, "farm", settings)
+        assert again.documents.unchanged == 7
+        assert (again.documents.new, again.documents.changed, again.documents.failed) == (0, 0, 1)
+        assert (again.chunks.written, again.chunks.embedded, again.chunks.deleted) == (0, 0, 0)
+        assert rows(settings, "farm") == before
+
+        (folder / "soil.md").write_text("# Soil\n\nNew words altogether.\n")
+        (folder / "bees.html").unlink()
+        lines = (folder / "sheep.jsonl").read_text().splitlines()
+        (folder / "sheep.jsonl").write_text(lines[0] + '\n{"id": "feed", "text": "Ewes get oats."}\n')
+        changed = run(folder, "farm", settings)
+        assert (changed.documents.changed, changed.documents.unchanged, changed.documents.deleted) == (2, 4, 0)
+        assert changed.vanished == ("docs/bees.html",)
+        assert changed.chunks.written == 2
+        after = rows(settings, "farm")
+        replaced = [document_id for chunk_id, document_id in before.items() if chunk_id not in after]
+        assert set(replaced) == {"docs/soil.md", "docs/sheep.jsonl#feed"}
+        assert changed.chunks.deleted == len(replaced)
+        assert "docs/bees.html" in after.values()
+
+        synced = run(folder, "farm", settings, sync=True)
+        assert (synced.documents.deleted, synced.documents.unchanged) == (1, 6)
+        assert "docs/bees.html" not in rows(settings, "farm").values()
+
+    def test_folders_of_one_name_do_not_take_each_others_documents(
+        self, tmp_path: Path, settings: IndexerSettings
+    ) -> None:
+        one, two = tmp_path / "a" / "docs", tmp_path / "b" / "docs"
+        for folder, own in ((one, "ours"), (two, "theirs")):
+            folder.mkdir(parents=True)
+            (folder / "README.md").write_text("# The same words")
+            (folder / f"{own}.jsonl").write_text(f'{{"id": "1", "text": "{own}", "url": "https://{own}.example"}}\n')
+        run(one, "twins", settings, sync=True)
+        report = run(two, "twins", settings, sync=True)
+        assert (report.documents.new, report.documents.unchanged, report.documents.deleted) == (1, 1, 0)
+        held = {"docs/README.md", "docs/ours.jsonl#1", "docs/theirs.jsonl#1"}
+        before = rows(settings, "twins")
+        assert set(before.values()) == held
+
+        (two / "README.md").write_text("# Other words")
+        with pytest.raises(ConflictError, match=f"{two}/README.md has the id .*{one}/README.md"):
+            run(two, "twins", settings)
+        assert rows(settings, "twins") == before
+
+        moved = tmp_path / "c" / "docs"
+        moved.parent.mkdir()
+        one.rename(moved)
+        again = run(moved, "twins", settings)
+        assert (again.documents.unchanged, again.chunks.embedded, again.vanished) == (2, 0, ())
+        assert rows(settings, "twins") == before
+        (moved / "README.md").write_text("# Newer words")
+        (moved / "ours.jsonl").unlink()
+        synced = run(moved, "twins", settings, sync=True)
+        assert (synced.documents.changed, synced.vanished) == (1, ("docs/ours.jsonl#1",))
+        assert set(rows(settings, "twins").values()) == held - {"docs/ours.jsonl#1"}
+
+    def test_an_interrupted_run_is_taken_up(self, tmp_path: Path, settings: IndexerSettings) -> None:
+        text = "\n\n".join(f"## Part {number}\n\nSome words about it." for number in range(6))
+        (tmp_path / "long.md").write_text(text)
+        (tmp_path / "short.md").write_text("Other words.")
+        run(tmp_path, "whole", settings)
+        wanted = rows(settings, "whole")
+        lost = [chunk_id for chunk_id, document_id in wanted.items() if document_id.endswith("long.md")][:3]
+        MilvusStore(settings.milvus_uri).delete_chunks("whole__g1", lost)
+        report = run(tmp_path, "whole", settings)
+        assert (report.documents.changed, report.documents.unchanged, report.chunks.deleted) == (1, 1, 0)
+        assert rows(settings, "whole") == wanted
+
+    def test_tenants_are_apart_even_with_other_settings(self, tmp_path: Path, settings: IndexerSettings) -> None:
+        (tmp_path / "a.md").write_text("# Words\n\n" + "One sentence of seven words stands here. " * 6)
+        run(tmp_path, "shared", settings, tenant="red")
+        red = rows(settings, "shared", "red")
+        finer = settings.model_copy(update={"chunk_tokens": 16, "chunk_overlap_tokens": 4})
+        run(tmp_path / "a.md", "shared", finer, tenant="blue")
+        blue = rows(settings, "shared", "blue")
+        assert rows(settings, "shared", "red") == red
+        assert set(red.values()) == set(blue.values())
+        assert not red.keys() & blue.keys()
+        assert len(blue) > len(red) == 1
+
+    def test_a_write_with_another_embedder_is_refused(
+        self, folder: Path, settings: IndexerSettings, store: MilvusStore
+    ) -> None:
+        made = store.ensure_generation("owned_by_other", embedder="other@1234", dimension=8)
+        store.point_alias("owned_by_other", made.physical)
+        with pytest.raises(InputError, match=r"other@1234.*all-minilm-l6-v2@"):
+            run(folder, "owned_by_other", settings)
+
+    def test_only_bad_documents_leave_an_empty_collection(
+        self, tmp_path: Path, settings: IndexerSettings, embedder: Embedder
+    ) -> None:
+        (tmp_path / "a.pdf").write_bytes(b"%PDF-1.7 cut off")
+        report = run(tmp_path, "only_bad", settings)
+        assert (report.documents.seen, report.documents.failed, report.chunks.written) == (1, 1, 0)
+        searcher = Searcher(store=MilvusStore(settings.milvus_uri), embedder=embedder)
+        assert searcher.search(["x"], collection="only_bad", tenant="default", k=3)[0].passages == ()
+
+    def test_a_lost_board_costs_the_busy_seconds_and_nothing_else(
+        self, folder: Path, settings: IndexerSettings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(pipeline, "Board", _lost_board)
+        (folder / "broken.pdf").write_bytes(b"%PDF-1.7 cut off")
+        seen: list[IndexProgress] = []
+        report = run(folder, "unboarded", settings, progress=seen.append)
+        assert (report.documents.new, report.documents.failed) == (7, 1)
+        assert (seen[-1].stage, seen[-1].documents, seen[-1].failed) == ("done", 7, 1)
+        assert seen[-1].chunks_written == report.chunks.written == len(rows(settings, "unboarded"))
+        assert {"index", "finish", "total"} <= report.seconds.keys()
+        assert not {"parse_busy", "embed_busy", "write_busy"} & report.seconds.keys()
+
+        monkeypatch.undo()
+        (folder / "soil.md").write_text("# Soil\n\nOther words.\n")
+        assert run(folder, "unboarded", settings).seconds["embed_busy"] > 0
+
+    def test_milvus_that_is_not_there_is_named_quickly(self, folder: Path) -> None:
+        uri = f"http://127.0.0.1:{free_port()}"
+        began = time.monotonic()
+        with pytest.raises(UnavailableError, match=uri):
+            run(folder, "c", IndexerSettings(milvus_uri=uri))
+        assert time.monotonic() - began < 10
+
+    def test_a_write_that_fails_on_a_worker_keeps_its_reason(
+        self, folder: Path, settings: IndexerSettings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(MilvusDatasink, "__init__", _broken_init)
+        with pytest.raises(UnavailableError, match=r"cannot be reached.*run the same command again") as caught:
+            run(folder, "broken_write", settings)
+        assert "\n" not in str(caught.value)
+
+    def test_other_weights_on_a_worker_stop_the_run_with_both_names(
+        self, folder: Path, settings: IndexerSettings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        files = replace(resolve_embedder(settings.embedder), identity="all-minilm-l6-v2@1234")
+        monkeypatch.setattr(pipeline, "resolve_embedder", lambda name: files)
+        with pytest.raises(InputError, match=r"all-minilm-l6-v2@\w{16}, the run needs all-minilm-l6-v2@1234") as caught:
+            run(folder, "other_weights", settings)
+        assert "\n" not in str(caught.value)
+
+    def test_reading_is_not_fused_into_the_embedding_actors(self, settings: IndexerSettings) -> None:
+        for actors in (1, 2, 3, 4):
+            assert read_cpus() != embed_cpus(settings.model_copy(update={"embed_actors": actors}))
+
+
+def _lost_board() -> Board[Counts]:
+    board: Board[Counts] = Board()
+    ray.kill(board._actor)
+    return board
+
+
+_real_init = MilvusDatasink.__init__
+
+
+def _broken_init(self: MilvusDatasink, **arguments: object) -> None:
+    arguments["store"] = MilvusStore(f"http://127.0.0.1:{free_port()}")
+    _real_init(self, **arguments)  # type: ignore[arg-type]

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from indexer.chunking.chunker import ChunkerSettings
+from indexer.embedding.files import EMBEDDED_NAME, resolve_embedder
+from indexer.errors import InputError
+from indexer.parsers import PARSERS
+from indexer.progress import Counts
+from indexer.run.stages import EmbedChunks, Recipe, compare, prepare
+from indexer.run.state import Fingerprint
+from indexer.run.tables import (
+    SOURCE_SCHEMA,
+    chunks_from_table,
+    chunks_to_table,
+    fingerprints_from_table,
+    sources_to_rows,
+)
+from indexer.sources.discovery import discover
+from tests.indexer.making import chunk
+
+
+class CountingBoard:
+    def __init__(self) -> None:
+        self.counts = Counts()
+
+    def tell(self, counts: Counts) -> None:
+        self.counts = self.counts.plus(counts)
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    return Recipe(
+        tenant="t",
+        pipeline="p",
+        chunker=ChunkerSettings(chunk_tokens=100, overlap_tokens=10, prefix_tokens=20),
+        tokenizer=resolve_embedder(EMBEDDED_NAME).path,
+        max_document_bytes=500,
+    )
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> pa.Table:
+    (tmp_path / "good.md").write_text("# Good\n\nText.")
+    (tmp_path / "empty.md").write_text("")
+    (tmp_path / "large.txt").write_text("x" * 501)
+    (tmp_path / "bad.pdf").write_bytes(b"%PDF-1.7 no")
+    (tmp_path / "many.jsonl").write_text('{"id": "a", "text": "A"}\nbroken\n{"id": "b", "text": "B"}\n')
+    return pa.Table.from_pylist(
+        sources_to_rows(
+            [(file, ("a",) if file.path.suffix == ".jsonl" else ()) for file in discover([tmp_path]).files]
+        ),
+        schema=SOURCE_SCHEMA,
+    )
+
+
+def test_compare_hashes_what_can_be_read(sources: pa.Table, recipe: Recipe) -> None:
+    items = list(fingerprints_from_table(compare(sources, recipe=recipe)))
+    names = [item.document_id.split("/")[1] for item in items if isinstance(item, Fingerprint)]
+    assert names == ["bad.pdf", "empty.md", "good.md", "many.jsonl#a", "many.jsonl#b"]
+    failures = [item[1] for item in items if not isinstance(item, Fingerprint)]
+    assert [(failure.stage, failure.uri.rsplit("/", 1)[1]) for failure in failures] == [
+        ("read", "large.txt"),
+        ("read", "many.jsonl#L2"),
+    ]
+    assert "max_document_bytes" in failures[0].reason
+
+
+def test_prepare_gives_chunks_and_reasons(sources: pa.Table, recipe: Recipe) -> None:
+    board = CountingBoard()
+    tables = list(prepare(sources, recipe=recipe, board=board))  # type: ignore[arg-type]
+    chunks, _, failures = chunks_from_table(pa.concat_tables(tables))
+    assert [made.document_id.split("/")[1] for made in chunks] == ["good.md", "many.jsonl#b"]
+    assert {failure.uri.rsplit("/", 1)[1]: failure.stage for failure in failures} == {
+        "bad.pdf": "parse", "empty.md": "parse", "large.txt": "read"
+    }  # fmt: skip
+    assert (board.counts.documents, board.counts.failed, board.counts.chunks) == (2, 3, 2)
+
+
+def test_a_file_that_went_away_is_a_failure(sources: pa.Table, recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "good.md").unlink()
+    items = list(fingerprints_from_table(compare(sources, recipe=recipe)))
+    reasons = {item[1].uri.rsplit("/", 1)[1]: item[1].reason for item in items if not isinstance(item, Fingerprint)}
+    assert reasons["good.md"] == "the file cannot be read: No such file or directory"
+
+
+def test_a_parser_with_a_bug_costs_one_document(
+    sources: pa.Table, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def explode(raw: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(PARSERS["text/markdown"], "parse", explode)
+    tables = list(prepare(sources, recipe=recipe, board=CountingBoard()))  # type: ignore[arg-type]
+    chunks, _, failures = chunks_from_table(pa.concat_tables(tables))
+    assert [made.document_id.split("/")[1] for made in chunks] == ["many.jsonl#b"]
+    assert (
+        "ZeroDivisionError: oops" in {failure.uri.rsplit("/", 1)[1]: failure.reason for failure in failures}["good.md"]
+    )
+
+
+def test_no_model_is_loaded_for_no_text() -> None:
+    actor = embedding_actor("no-such-model")
+    assert actor(chunks_to_table([])).num_rows == 0
+
+
+def test_other_weights_on_a_node_are_refused() -> None:
+    actor = embedding_actor(EMBEDDED_NAME)
+    with pytest.raises(InputError, match=r"all-minilm-l6-v2@.* needs x@1"):
+        actor(chunks_to_table([chunk("text")]))
+
+
+def embedding_actor(name: str) -> EmbedChunks:
+    return EmbedChunks(
+        name=name,
+        device=None,
+        dtype="auto",
+        threads=1,
+        actors=1,
+        identity="x@1",
+        board=CountingBoard(),  # type: ignore[arg-type]
+    )

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from indexer.run.state import Fingerprint
+from indexer.run.tables import (
+    SOURCE_SCHEMA,
+    chunks_from_table,
+    chunks_to_table,
+    fingerprints_from_table,
+    fingerprints_to_table,
+    search_texts,
+    sources_from_table,
+    sources_to_rows,
+    with_vectors,
+)
+from indexer.types import FailedDocument
+from tests.indexer.making import chunk, source, unit_vectors
+
+FAILED = FailedDocument(uri="file:///x", stage="parse", reason="bad")
+
+
+def test_chunks_and_failures_come_back_as_they_went() -> None:
+    chunks = [chunk("one", page=3), chunk("two", ordinal=1, heading_path=(), metadata=())]
+    table = chunks_to_table([chunks[0], FAILED, chunks[1]])
+    assert search_texts(table) == [made.search_text for made in chunks]
+    vectors = unit_vectors(2, dimension=4)
+    back, back_vectors, failures = chunks_from_table(with_vectors(table, vectors).slice(0))
+    assert back == chunks
+    assert failures == [FAILED]
+    np.testing.assert_array_equal(back_vectors, vectors)
+
+
+def test_a_slice_keeps_its_own_vectors() -> None:
+    table = with_vectors(chunks_to_table([chunk(text) for text in "abcd"]), unit_vectors(4))
+    _, vectors, _ = chunks_from_table(table.slice(2, 1))
+    np.testing.assert_array_equal(vectors, unit_vectors(4)[2:3])
+
+
+def test_only_failures() -> None:
+    chunks, vectors, failures = chunks_from_table(chunks_to_table([FAILED]))
+    assert (chunks, len(vectors), failures) == ([], 0, [FAILED])
+
+
+def test_sources_keep_paths_that_are_not_utf8() -> None:
+    odd = source("/docs/a.md")
+    odd = type(odd)(odd.uri, Path("/docs") / os.fsdecode(b"caf\xe9"), odd.media_type, 1, odd.root, odd.source_id)
+    table = pa.Table.from_pylist(sources_to_rows([(odd, ("k",))]), schema=SOURCE_SCHEMA)
+    assert list(sources_from_table(table)) == [(odd, frozenset({"k"}))]
+
+
+def test_fingerprints_come_back_as_they_went() -> None:
+    items = [Fingerprint("d/a", None, "d/a", "1"), ("d/b", FAILED), Fingerprint("d/c", "k", "d/c#k", "2")]
+    assert list(fingerprints_from_table(fingerprints_to_table(items))) == items

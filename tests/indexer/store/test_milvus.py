@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import pickle
+import time
+from pathlib import Path
+
+import pytest
+
+from indexer.errors import ConflictError, InputError, NotFoundError, UnavailableError
+from indexer.passages import Passage
+from indexer.sources.provenance import FILE_FIELD
+from indexer.store.milvus import MilvusStore
+from tests.indexer.conftest import free_port, start_milvus, wait_until_listening
+from tests.indexer.making import chunk, unit_vectors
+
+EMBEDDER = "model@aaaa"
+
+
+def make(store: MilvusStore, alias: str) -> str:
+    made = store.ensure_generation(alias, embedder=EMBEDDER, dimension=8)
+    store.point_alias(alias, made.physical)
+    return made.physical
+
+
+def test_a_generation_appears_under_its_alias_only_when_pointed_at(store: MilvusStore) -> None:
+    made = store.ensure_generation("appearing", embedder=EMBEDDER, dimension=8)
+    assert (made.physical, made.number, made.embedder, made.dimension) == ("appearing__g1", 1, EMBEDDER, 8)
+    with pytest.raises(NotFoundError, match="appearing"):
+        store.describe("appearing")
+    assert store.ensure_generation("appearing", embedder=EMBEDDER, dimension=8) == made
+    store.point_alias("appearing", made.physical)
+    store.point_alias("appearing", made.physical)
+    info = store.describe("appearing")
+    assert (info.alias, info.generation, info.chunks) == ("appearing", 1, 0)
+
+
+def test_another_embedder_is_refused_with_both_names(store: MilvusStore) -> None:
+    make(store, "owned")
+    with pytest.raises(InputError, match=r"model@aaaa.*other@bbbb"):
+        store.ensure_generation("owned", embedder="other@bbbb", dimension=8)
+
+
+def test_the_same_weights_under_another_name_are_accepted(store: MilvusStore) -> None:
+    make(store, "renamed_model")
+    store.ensure_generation("renamed_model", embedder="elsewhere@aaaa", dimension=8)
+
+
+def test_a_foreign_collection_is_not_touched(store: MilvusStore) -> None:
+    store.client().create_collection("foreign", dimension=4)
+    with pytest.raises(ConflictError, match="foreign"):
+        store.ensure_generation("foreign", embedder=EMBEDDER, dimension=8)
+    store.client().create_collection("taken__g1", dimension=4)
+    with pytest.raises(ConflictError, match="Graftwork did not make it"):
+        store.ensure_generation("taken", embedder=EMBEDDER, dimension=8)
+
+
+def test_upsert_is_idempotent_and_passages_come_back_whole(store: MilvusStore) -> None:
+    physical = make(store, "whole")
+    chunks = [chunk(f"text {number} é", ordinal=number, page=number or None) for number in range(5)]
+    vectors = unit_vectors(5)
+    for _ in range(2):
+        store.upsert(physical, [*chunks, chunks[0]], [*vectors, vectors[0]], tenant="t")  # type: ignore[arg-type]
+    assert store.count(physical) == 5
+    best = store.search_dense(physical, vectors[3:4], tenant="t", k=2)[0][0]
+    assert best.score == pytest.approx(1.0, abs=1e-4)
+    assert (best.chunk_id, best.document_id, best.ordinal, best.page) == (chunks[3].chunk_id, "docs/a.md", 3, 3)
+    assert (best.title, best.heading_path, best.uri) == ("A title", ("One", 'Two "quoted"'), "file:///docs/a.md")
+    assert best.text == "text 3 é"
+    first = store.search_dense(physical, vectors[:1], tenant="t", k=1)[0][0]
+    assert first.page is None
+
+
+def test_tenants_are_kept_apart_whatever_their_names(store: MilvusStore) -> None:
+    physical = make(store, "tenants")
+    names = ["a", 'b" or tenant == "a', "c\\", "d'é"]
+    vectors = unit_vectors(1)
+    for name in names:
+        store.upsert(physical, [chunk(f"secret of {name}", tenant=name)], vectors, tenant=name)
+    for name in names:
+        assert [p.text for p in store.search_dense(physical, vectors, tenant=name, k=10)[0]] == [f"secret of {name}"]
+        assert [p.text for p in store.search_text(physical, ["secret"], tenant=name, k=10)[0]] == [f"secret of {name}"]
+        hybrid = store.search_hybrid(physical, ["secret"], vectors, tenant=name, k=10, dense_weight=0.5)
+        assert [p.text for p in hybrid[0]] == [f"secret of {name}"]
+        assert store.count(physical, tenant=name) == 1
+        assert len(list(store.scan(physical, tenant=name))) == 1
+    assert store.count(physical) == len(names)
+
+
+def test_scan_and_delete(store: MilvusStore) -> None:
+    physical = make(store, "scanned")
+    chunks = [chunk(f"text {n}", ordinal=n, document_id=f"d/{n % 3}", document_hash=f"h{n % 3}") for n in range(30)]
+    store.upsert(physical, chunks, unit_vectors(30), tenant="t")
+    rows = list(store.scan(physical, tenant="t"))
+    assert sorted(row.chunk_id for row in rows) == sorted(made.chunk_id for made in chunks)
+    assert {row.file for row in rows} == {"file:///docs/a.md"}
+    some = list(store.scan(physical, tenant="t", document_ids=["d/1", "d/2"]))
+    assert {row.document_id for row in some} == {"d/1", "d/2"}
+    assert store.delete_chunks(physical, [row.chunk_id for row in some], batch=7) == 20
+    assert store.count(physical, tenant="t") == 10
+    assert list(store.scan(physical, tenant="nobody")) == []
+
+
+def test_a_scan_tells_the_file_of_a_document_with_an_address_of_its_own(store: MilvusStore) -> None:
+    physical = make(store, "addressed")
+    told = chunk("fed", uri="https://farm.example/feed", metadata=((FILE_FIELD, "file:///docs/f.jsonl"),))
+    store.upsert(physical, [told], unit_vectors(1), tenant="t")
+    assert [row.file for row in store.scan(physical, tenant="t")] == ["file:///docs/f.jsonl"]
+
+
+def test_bm25_finds_words_of_headings_and_text(store: MilvusStore) -> None:
+    physical = make(store, "words")
+    chunks = [
+        chunk(f"filler {n}", ordinal=n, search_text="Zebra care\n\nfeed hay" if n == 4 else f"other\n\nfiller {n}")
+        for n in range(9)
+    ]
+    store.upsert(physical, chunks, unit_vectors(9), tenant="t")
+    found = store.search_text(physical, ["zebra", "no such words here"], tenant="t", k=3)
+    assert [passage.ordinal for passage in found[0]] == [4]
+    assert found[1] == ()
+
+
+def test_a_weight_near_either_end_orders_like_that_arm_alone(store: MilvusStore) -> None:
+    physical = make(store, "weights")
+    words = ["alpha", "beta", "gamma", "delta"]
+    texts = [" ".join(words[: 1 + n % 4] * (1 + n % 3)) + f" w{n}" for n in range(24)]
+    chunks = [chunk(text, ordinal=n, search_text=text) for n, text in enumerate(texts)]
+    vectors = unit_vectors(24)
+    store.upsert(physical, chunks, vectors, tenant="t")
+
+    def order(found: list[tuple[Passage, ...]]) -> list[int]:
+        return [passage.ordinal for passage in found[0]]
+
+    def hybrid(weight: float) -> list[int]:
+        return order(store.search_hybrid(physical, ["gamma delta"], vectors[5:6], tenant="t", k=5, dense_weight=weight))
+
+    dense = order(store.search_dense(physical, vectors[5:6], tenant="t", k=5))
+    assert hybrid(0.9999) == dense
+    best_words = store.search_text(physical, ["gamma delta"], tenant="t", k=24)[0]
+    scores = {passage.ordinal: passage.score for passage in best_words}
+    mixed = [scores[ordinal] for ordinal in hybrid(0.0001)]
+    assert mixed == pytest.approx([passage.score for passage in best_words[:5]])
+
+
+def test_pickle_leaves_the_connection_out(store: MilvusStore) -> None:
+    make(store, "pickled")
+    copy = pickle.loads(pickle.dumps(store))
+    assert copy.uri == store.uri
+    assert copy.describe("pickled") == store.describe("pickled")
+    copy.close()
+
+
+def test_rows_survive_a_killed_server_and_its_absence_is_noticed_quickly(tmp_path: Path) -> None:
+    port = free_port()
+    uri = f"http://127.0.0.1:{port}"
+    process = start_milvus(tmp_path, port)
+    try:
+        wait_until_listening(uri, timeout_s=30)
+        store = MilvusStore(uri, timeout_s=2)
+        physical = make(store, "lasting")
+        store.upsert(physical, [chunk("kept")], unit_vectors(1), tenant="t")
+        process.kill()
+        process.wait()
+        began = time.monotonic()
+        with pytest.raises(UnavailableError, match=uri):
+            store.count(physical)
+        assert time.monotonic() - began < 8
+        process = start_milvus(tmp_path, port)
+        wait_until_listening(uri, timeout_s=30)
+        store.close()
+        assert store.count(physical) == 1
+        store.close()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_collection_is_found_again_after_the_server_was_stopped_and_started(tmp_path: Path) -> None:
+    port = free_port()
+    uri = f"http://127.0.0.1:{port}"
+    process = start_milvus(tmp_path, port)
+    try:
+        wait_until_listening(uri, timeout_s=30)
+        store = MilvusStore(uri, timeout_s=5)
+        physical = make(store, "resting")
+        store.upsert(physical, [chunk("kept")], unit_vectors(1), tenant="t")
+        store.flush(physical)
+        store.close()
+        process.terminate()
+        process.wait()
+        process = start_milvus(tmp_path, port)
+        wait_until_listening(uri, timeout_s=30)
+        ((passage,),) = store.search_dense(physical, unit_vectors(1), tenant="t", k=1)
+        assert passage.chunk_id == chunk("kept").chunk_id
+        ((passage,),) = store.search_hybrid(physical, ["kept"], unit_vectors(1), tenant="t", k=1, dense_weight=0.5)
+        assert passage.chunk_id == chunk("kept").chunk_id
+        store.close()
+    finally:
+        process.kill()
+        process.wait()
