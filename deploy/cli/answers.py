@@ -133,7 +133,11 @@ def _timings(answer: Answer) -> str:
         parts.insert(0, f"first token {answer.first_token_ms:.0f} ms")
     timings = answer.graftwork.get("timings")
     if isinstance(timings, dict):
-        parts += [f"{name.removesuffix('_ms')} {value} ms" for name, value in timings.items() if name != "total_ms"]
+        parts += [
+            f"{name.removesuffix('_ms')} {value:.0f} ms"
+            for name, value in timings.items()
+            if name != "total_ms" and isinstance(value, int | float) and value >= 1
+        ]
     adapter, collection = answer.graftwork.get("adapter"), answer.graftwork.get("collection")
     if adapter:
         parts.append(f"adapter {adapter}")

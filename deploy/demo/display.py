@@ -45,7 +45,7 @@ _LEGEND = (
 def show(report: DemoReport, console: Console) -> None:
     """Print everything a reader of the demo wants to see."""
     for question in choose_shown(report.questions, report.answers, limit=SHOWN_QUESTIONS):
-        _show_question(question, report.answers, console)
+        show_question(question, report.answers, console)
     console.print(score_table(report.figures))
     console.print(_stage_table(report))
     for sentence in report.statement:
@@ -105,7 +105,8 @@ def _stage_table(report: DemoReport) -> Table:
     return table
 
 
-def _show_question(question: Question, answers: Sequence[Answer], console: Console) -> None:
+def show_question(question: Question, answers: Sequence[Answer], console: Console) -> None:
+    """What each specialist answered, with its speed and sources, below the question and the written answer."""
     grid = Table(box=box.SIMPLE_HEAD, show_lines=False, pad_edge=False, expand=True)
     grid.add_column(Text(f"{question.question}\n(written answer: {question.answer})", style="bold"), ratio=1)
     ours = {answer.specialist: answer for answer in answers if answer.question_id == question.id}

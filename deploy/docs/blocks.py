@@ -6,7 +6,11 @@ import re
 from dataclasses import dataclass
 
 # A block that is generated: a marker line, then a console block that begins with `$ command`.
-_BLOCK = re.compile(r"(?P<head><!-- run(?P<options>[^>]*)-->\n```console\n)(?P<body>.*?)(?P<tail>```\n)", re.DOTALL)
+_BLOCK = re.compile(
+    r"(?P<head><!-- run(?P<options>[^>]*)-->\n)(?P<fence>`{3,})console\n(?P<body>.*?)^(?P=fence)$\n",
+    re.DOTALL | re.MULTILINE,
+)
+_FENCED = re.compile(r"^(?P<fence>`{3,})(?:console|sh|bash)\n(?P<body>.*?)^(?P=fence)$", re.DOTALL | re.MULTILINE)
 _PROMPT = "$ "
 _LAST = re.compile(r"\s*\(last (?P<lines>\d+) lines\)$")
 
@@ -27,7 +31,7 @@ class Block:
 
     def shown(self, output: str) -> str:
         """The part of a command's output that is shown, without the blanks that a table leaves at line ends."""
-        lines = [line.rstrip() for line in output.rstrip().splitlines()]
+        lines = [line.rstrip() for line in output.strip().splitlines()]
         return "\n".join(lines if self.last is None or len(lines) <= self.last else ["...", *lines[-self.last :]])
 
 
@@ -52,7 +56,10 @@ def write_blocks(text: str, outputs: dict[str, list[str]]) -> str:
             f"{_PROMPT}{command}\n{block.shown(output)}\n" if output.strip() else f"{_PROMPT}{command}\n"
             for command, output in zip(block.commands, outputs[block.name], strict=True)
         ]
-        return match["head"] + "\n".join(shown) + match["tail"]
+        body = "\n".join(shown)
+        longest = max((len(run) for run in re.findall("`+", body)), default=0)
+        fence = "`" * max(3, longest + 1)  # an answer may hold a fence of its own
+        return f"{match['head']}{fence}console\n{body}{fence}\n"
 
     return _BLOCK.sub(replace, text)
 
@@ -60,8 +67,8 @@ def write_blocks(text: str, outputs: dict[str, list[str]]) -> str:
 def all_commands(text: str) -> list[str]:
     """Every `graftwork ...` and `make ...` command in any fenced block of a Markdown text."""
     found: list[str] = []
-    for fenced in re.findall(r"```(?:console|sh|bash)\n(.*?)```", text, re.DOTALL):
-        lines = fenced.replace("\\\n", " ").splitlines()
+    for fenced in _FENCED.finditer(text):
+        lines = fenced["body"].replace("\\\n", " ").splitlines()
         found += [
             line.removeprefix(_PROMPT).strip()
             for line in lines

@@ -45,6 +45,7 @@ class MachineFacts:
         python: Version of this interpreter, as (major, minor).
         versions: Installed distributions by name.
         engines: Installed distributions of vLLM.
+        memory_mib: The machine's memory.
         free_memory_mib: Memory that new processes can have.
         free_shared_mib: Free space in /dev/shm; None where there is none.
         free_disk_mib: Free space at the home folder.
@@ -61,6 +62,7 @@ class MachineFacts:
     python: tuple[int, int]
     versions: Mapping[str, str]
     engines: tuple[str, ...]
+    memory_mib: int
     free_memory_mib: int
     free_shared_mib: int | None
     free_disk_mib: int
@@ -79,11 +81,13 @@ def gather(settings: Settings, *, own_instance_up: bool) -> MachineFacts:
     home = _existing(settings.home)
     model, base = _model(settings)
     shared = Path("/dev/shm")
+    memory = psutil.virtual_memory()
     return MachineFacts(
         python=sys.version_info[:2],
         versions=installed_versions(),
         engines=installed_engines(),
-        free_memory_mib=psutil.virtual_memory().available // _MIB,
+        memory_mib=memory.total // _MIB,
+        free_memory_mib=memory.available // _MIB,
         free_shared_mib=shutil.disk_usage(shared).free // _MIB if shared.is_dir() else None,
         free_disk_mib=shutil.disk_usage(home).free // _MIB,
         home_writable=os.access(home, os.W_OK | os.X_OK),

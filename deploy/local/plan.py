@@ -54,6 +54,7 @@ def launch_plan(
     accelerator: Literal["cpu", "gpu"],
     engine: dict[str, JsonValue],
     weight_bytes: int,
+    machine_mib: int,
 ) -> LaunchPlan:
     """Adds up what the settings ask for.
 
@@ -62,6 +63,7 @@ def launch_plan(
         accelerator: Where the engine runs.
         engine: vLLM's arguments as the app passes them.
         weight_bytes: Size of the base model's weights; 0 where unknown.
+        machine_mib: The machine's memory, of which `gpu_memory_utilization` is a share on CPU too.
     """
     serve = settings.serve
     per_replica_gpus = _size(engine, "tensor_parallel_size") * _size(engine, "pipeline_parallel_size")
@@ -70,7 +72,9 @@ def launch_plan(
         logical_cpus=settings.deploy.logical_cpus,
         used_cpus=serve.replicas * serve.cpus_per_replica + serve.retriever_replicas * serve.retriever_cpus,
         gpus=(serve.replicas * per_replica_gpus if on_gpu else 0) + serve.retriever_replicas * serve.retriever_gpus,
-        memory_mib=_memory_mib(settings, on_gpu=on_gpu, engine=engine, weight_bytes=weight_bytes),
+        memory_mib=_memory_mib(
+            settings, on_gpu=on_gpu, engine=engine, weights=weight_bytes // _MIB, machine=machine_mib
+        ),
         replicas={"engine": serve.replicas, "retriever": serve.retriever_replicas},
         ports=fixed_ports(settings),
         engine=engine,
@@ -78,24 +82,29 @@ def launch_plan(
     )
 
 
-def _memory_mib(settings: Settings, *, on_gpu: bool, engine: dict[str, JsonValue], weight_bytes: int) -> int:
+def _memory_mib(settings: Settings, *, on_gpu: bool, engine: dict[str, JsonValue], weights: int, machine: int) -> int:
     if settings.deploy.min_free_memory_mib is not None:
         return settings.deploy.min_free_memory_mib
-    weights = weight_bytes // _MIB
-    cache = 0 if on_gpu else _cache_mib(settings, engine)
     serve = settings.serve
+    replica = REPLICA_MIB + weights
+    if not on_gpu:
+        replica = _cpu_replica_mib(settings, engine, without_cache=replica, machine=machine)
     milvus = MILVUS_MIB if starts_milvus(settings) else 0
-    return (
-        RAY_MIB + milvus + serve.retriever_replicas * RETRIEVER_MIB + serve.replicas * (REPLICA_MIB + weights + cache)
-    )
+    return RAY_MIB + milvus + serve.retriever_replicas * RETRIEVER_MIB + serve.replicas * replica
 
 
-def _cache_mib(settings: Settings, engine: dict[str, JsonValue]) -> int:
+def _cpu_replica_mib(settings: Settings, engine: dict[str, JsonValue], *, without_cache: int, machine: int) -> int:
+    """A replica with its cache, sized by what vLLM's CPU worker asks in its order: variable, bytes, share (0.29)."""
     gib = settings.serve.engine_environment.get("VLLM_CPU_KVCACHE_SPACE", "")
     if gib.isdecimal():
-        return int(gib) * 1024
-    given = engine.get("kv_cache_memory_bytes", CPU_CACHE_BYTES)
-    return given // _MIB if isinstance(given, int) else 0
+        return without_cache + int(gib) * 1024
+    given = engine.get("kv_cache_memory_bytes")
+    if isinstance(given, int):
+        return without_cache + given // _MIB
+    share = engine.get("gpu_memory_utilization")
+    if isinstance(share, int | float):
+        return max(without_cache, int(share * machine))
+    return without_cache + CPU_CACHE_BYTES // _MIB
 
 
 def _size(engine: dict[str, JsonValue], name: str) -> int:

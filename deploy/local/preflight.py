@@ -22,5 +22,6 @@ def examine(settings: Settings, *, own_instance_up: bool) -> CheckInput:
         accelerator=accelerator,
         engine=engine_arguments(settings.serve, accelerator=accelerator),
         weight_bytes=facts.model.weight_bytes,
+        machine_mib=facts.memory_mib,
     )
     return CheckInput(settings, facts, plan)

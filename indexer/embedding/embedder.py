@@ -52,7 +52,9 @@ class Embedder:
         files = resolve_embedder(name)
         import torch
         from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()
         if threads is not None:
             torch.set_num_threads(threads)
         self._model = SentenceTransformer(str(files.path), device=device, local_files_only=True)

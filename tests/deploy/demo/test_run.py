@@ -46,7 +46,9 @@ class Machine:
         self.step("examine")
         self.examined = settings
         weights = self.facts.model.weight_bytes
-        plan = launch_plan(settings, accelerator="cpu", engine=dict(settings.serve.engine), weight_bytes=weights)
+        plan = launch_plan(
+            settings, accelerator="cpu", engine=dict(settings.serve.engine), weight_bytes=weights, machine_mib=32_000
+        )
         return CheckInput(settings, self.facts, plan)
 
     @contextmanager

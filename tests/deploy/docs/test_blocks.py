@@ -53,3 +53,14 @@ def test_a_block_may_show_the_end_of_a_long_output() -> None:
     assert (block.name, block.last) == ("other", 2)
     assert "$ make test\n...\nc\nd\n```" in write_blocks(text, {"other": ["a\nb\nc\nd\n"]})
     assert "$ make test\nc\nd\n```" in write_blocks(text, {"other": ["c\nd\n"]})
+
+
+def test_an_output_with_a_fence_of_its_own_gets_a_longer_one() -> None:
+    once = write_blocks(TEXT, {"two commands": ["\nsay:\n```\ncode\n```\n", "newer"]})
+    assert "--collection c\nsay:\n```\ncode\n```\n\n$ graftwork status\nnewer\n````\n" in once
+    assert "-->\n````console\n$ graftwork search" in once
+    assert [block.commands for block in read_blocks(once)] == [block.commands for block in read_blocks(TEXT)]
+    assert all_commands(once) == all_commands(TEXT)
+    assert write_blocks(once, {"two commands": ["new\n", "newer"]}) == write_blocks(
+        TEXT, {"two commands": ["new\n", "newer"]}
+    )

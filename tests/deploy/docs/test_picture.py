@@ -1,10 +1,11 @@
-"""The picture shows what the demo printed."""
+"""The pictures show what the demo printed."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from deploy.demo.figures import ArmFigures, Figures
 from deploy.demo.questions import Question
 from deploy.demo.recipe import ARMS
 from deploy.demo.report import DemoReport, TrainingFacts
+from deploy.docs.picture import draw_scores
 
 QUESTION = Question(
     id="q1", question="Which lamp burns colza?", answer="The red one.", kind="single", split="test",
@@ -53,26 +55,36 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_picture_holds_answers_sources_scores_and_times(report: DemoReport, tmp_path: Path) -> None:
-    report.write(tmp_path / "report.json")
-    done = run(tmp_path / "report.json", tmp_path / "demo.svg")
-    assert (done.returncode, done.stderr) == (0, "")
-    root = ElementTree.parse(tmp_path / "demo.svg").getroot()
-    text = " ".join("".join(part.itertext()) for part in root.iter()).replace("\xa0", " ")
+def texts(picture: Path) -> str:
+    root = ElementTree.parse(picture).getroot()
     assert root.tag.endswith("svg")
-    for shown in (
-        "Words of demo-both [1]",
-        "cited [1] Lamps > Oil",
-        "0.50 [0.25, 0.75]",
-        "0:44",
-        "What one must know.",
-    ):
-        assert shown in text
+    return " ".join("".join(part.itertext()) for part in root.iter()).replace("\xa0", " ")
+
+
+def test_the_pictures_hold_answers_with_sources_and_scores_with_names(report: DemoReport, tmp_path: Path) -> None:
+    report.write(tmp_path / "report.json")
+    done = run(tmp_path / "report.json", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    answers, scores = texts(tmp_path / "demo-answers.svg"), texts(tmp_path / "demo-scores.svg")
+    for arm in ARMS:
+        assert f"Words of {arm.name} [1]" in answers
+        assert f"{arm.name} ({arm.grafts})" in scores
+    assert "cited [1] Lamps > Oil" in answers
+    assert "required words" in scores
+    assert "lower is better" in scores
+    assert "over 8 questions" in scores
+
+
+def test_an_interval_is_drawn_where_it_lies(report: DemoReport) -> None:
+    wide = replace(report.figures.arms[0], must_include=Estimate(0.5, 0.0, 1.0, 8))
+    drawn = draw_scores(report.figures)
+    assert drawn == draw_scores(report.figures)
+    assert drawn != draw_scores(replace(report.figures, arms=(wide, *report.figures.arms[1:])))
 
 
 def test_another_file_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "report.json").write_text("{}")
-    done = run(tmp_path / "report.json", tmp_path / "demo.svg")
+    done = run(tmp_path / "report.json", tmp_path)
     assert done.returncode == 2
     assert f"{tmp_path / 'report.json'} is not a report" in done.stderr
-    assert not (tmp_path / "demo.svg").exists()
+    assert not list(tmp_path.glob("*.svg"))

@@ -16,7 +16,9 @@ from tests.machine import GOOD
 
 def verdicts(facts: MachineFacts, settings: Settings | None = None) -> dict[str, Verdict]:
     settings = settings or Settings()
-    plan = launch_plan(settings, accelerator="cpu", engine={}, weight_bytes=facts.model.weight_bytes)
+    plan = launch_plan(
+        settings, accelerator="cpu", engine={}, weight_bytes=facts.model.weight_bytes, machine_mib=32_000
+    )
     return {verdict.name: verdict for verdict in judge(CheckInput(settings, facts, plan))}
 
 

@@ -13,6 +13,7 @@ def plan(accelerator: str = "cpu", *, weights_mib: int = 0, **sections: JsonValu
         accelerator="gpu" if accelerator == "gpu" else "cpu",
         engine=settings.serve.engine,
         weight_bytes=weights_mib * 2**20,
+        machine_mib=100_000,
     )
 
 
@@ -27,6 +28,15 @@ def test_the_cache_variable_goes_before_the_argument_as_in_vllm() -> None:
     assert plan(serve={"engine": argument}).memory_mib == without_cache + 256
     both = plan(serve={"engine": argument, "engine_environment": {"VLLM_CPU_KVCACHE_SPACE": "3"}})
     assert both.memory_mib == without_cache + 3 * 1024
+
+
+def test_a_share_of_the_memory_is_taken_on_cpu_as_vllm_takes_it() -> None:
+    share: dict[str, JsonValue] = {"gpu_memory_utilization": 0.5}
+    assert plan(serve={"engine": share}).memory_mib == RAY_MIB + MILVUS_MIB + RETRIEVER_MIB + 50_000
+    with_bytes = share | {"kv_cache_memory_bytes": 2**28}
+    without_cache = RAY_MIB + MILVUS_MIB + RETRIEVER_MIB + REPLICA_MIB
+    assert plan(serve={"engine": with_bytes}).memory_mib == without_cache + 256
+    assert plan("gpu", serve={"engine": share}).memory_mib == without_cache
 
 
 def test_a_remote_milvus_and_a_gpu_cache_cost_nothing_here() -> None:
