@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.embedding.embedder import Embedder
+from indexer.embedding.embedder import Embedder, open_embedder
 from indexer.errors import InputError
 from indexer.passages import Passage, SearchResult
 from indexer.settings import IndexerSettings
@@ -93,10 +93,7 @@ class Searcher:
 
 def open_searcher(settings: IndexerSettings) -> Searcher:
     """Return a searcher with the settings' store and embedder; the model is loaded now, Milvus is reached later."""
-    embedder = Embedder(
-        settings.embedder, device=settings.embed_device, threads=settings.embed_threads, dtype=settings.embed_dtype
-    )
-    return Searcher(store=open_store(settings), embedder=embedder)
+    return Searcher(store=open_store(settings), embedder=open_embedder(settings))
 
 
 def open_store(settings: IndexerSettings) -> MilvusStore:

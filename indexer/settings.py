@@ -44,6 +44,11 @@ class IndexerSettings(BaseModel):
     embed_batch_size: int = Field(
         default=256, ge=1, le=4096, description="Chunks per call of an embedding actor; sorted by length inside."
     )
+    embed_batch_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="Most tokens of a forward pass, padding counted; unset takes 8,192 on a CPU, 65,536 on a GPU.",
+    )
     embed_actors: int = Field(default=1, ge=1, description="Embedding actors; each loads the model once.")
     embed_cpus: float = Field(
         default=1.0, gt=0, description="Ray CPUs reserved per embedding actor; less where the cluster is small."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -47,6 +48,10 @@ class EmbedderTokenizer:
     def count(self, text: str) -> int:
         """Return the number of tokens of `text`, special tokens left out."""
         return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def counts(self, texts: Sequence[str]) -> list[int]:
+        """Return the number of tokens of each text, special tokens counted."""
+        return [len(encoding.ids) for encoding in self._tokenizer.encode_batch_fast(list(texts))]
 
 
 @lru_cache(maxsize=4)

@@ -10,13 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexer.chunking.tokens import EmbedderTokenizer, load_tokenizer
+from indexer.embedding.batches import token_batches
 from indexer.embedding.files import resolve_embedder
-from indexer.settings import EmbedDtype
+from indexer.settings import EmbedDtype, IndexerSettings
 
 if TYPE_CHECKING:
     import torch
 
-INNER_BATCH = 32  # texts per forward pass, sorted by length; larger ones were not quicker on CPU
+CPU_BATCH_TOKENS = 8_192  # larger passes were not quicker on two cores
+GPU_BATCH_TOKENS = 65_536
 
 
 class Embedder:
@@ -35,7 +37,13 @@ class Embedder:
     """
 
     def __init__(
-        self, name: str, device: str | None = None, *, threads: int | None = None, dtype: EmbedDtype = "auto"
+        self,
+        name: str,
+        device: str | None = None,
+        *,
+        threads: int | None = None,
+        dtype: EmbedDtype = "auto",
+        batch_tokens: int | None = None,
     ) -> None:
         """Load the model.
 
@@ -44,6 +52,7 @@ class Embedder:
             device: Torch device; None lets the model choose.
             threads: Torch threads of this process; None leaves them.
             dtype: What matrices are multiplied in; weights and sums stay float32.
+            batch_tokens: Most tokens of a forward pass, padding counted; None takes what suits the device.
 
         Raises:
             UnavailableError: The model is not there.
@@ -61,6 +70,7 @@ class Embedder:
         self._lock = threading.Lock()
         self.device: torch.device = self._model.device
         self._bfloat16 = multiplies_bfloat16(self.device) if dtype == "auto" else dtype == "bfloat16"
+        self._batch_tokens = batch_tokens or (CPU_BATCH_TOKENS if self.device.type == "cpu" else GPU_BATCH_TOKENS)
         self.name = files.name
         self.identity = files.identity
         self.max_tokens: int = int(self._model.max_seq_length or files.max_tokens)
@@ -76,15 +86,41 @@ class Embedder:
         return self._encode(texts, query=True)
 
     def _encode(self, texts: Sequence[str], *, query: bool) -> NDArray[np.float32]:
-        if not texts:
-            return np.zeros((0, self.dimension), dtype=np.float32)
-        encode = self._model.encode_query if query else self._model.encode_document
         import torch
 
+        vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
+        encode = self._model.encode_query if query else self._model.encode_document
+        lengths = [min(count, self.max_tokens) for count in self.tokenizer.counts(texts)]
         lower = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._bfloat16)
         with self._lock, lower:
-            vectors = encode(list(texts), batch_size=INNER_BATCH, normalize_embeddings=True, show_progress_bar=False)
-        return np.asarray(vectors, dtype=np.float32)
+            for batch in token_batches(lengths, budget=self._batch_tokens):
+                vectors[list(batch)] = encode(
+                    [texts[position] for position in batch],
+                    batch_size=len(batch),
+                    normalize_embeddings=True,
+                    show_progress_bar=False,
+                )
+        return vectors
+
+
+def open_embedder(settings: IndexerSettings, *, threads: int | None = None) -> Embedder:
+    """Load the embedder that the settings name.
+
+    Args:
+        settings: Which one, and how it computes.
+        threads: Torch threads of this process; None takes those of the settings.
+
+    Raises:
+        UnavailableError: The model is not there.
+        InputError: The folder is not a sentence-transformers model.
+    """
+    return Embedder(
+        settings.embedder,
+        settings.embed_device,
+        threads=threads or settings.embed_threads,
+        dtype=settings.embed_dtype,
+        batch_tokens=settings.embed_batch_tokens,
+    )
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:

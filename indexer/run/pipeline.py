@@ -13,7 +13,7 @@ from ray.data import ActorPoolStrategy
 from indexer.board import Board
 from indexer.chunking.chunks import chunker_settings
 from indexer.chunking.tokens import load_tokenizer
-from indexer.embedding.embedder import Embedder
+from indexer.embedding.embedder import open_embedder
 from indexer.embedding.files import EmbedderFiles, resolve_embedder
 from indexer.errors import UnavailableError
 from indexer.identity import pipeline_hash
@@ -189,15 +189,7 @@ class _Run:
         sink = MilvusDatasink(
             store=store, physical=made.physical, tenant=self._tenant, batch_size=settings.write_batch_size, board=board
         )
-        embed_arguments = {
-            "name": settings.embedder,
-            "device": settings.embed_device,
-            "dtype": settings.embed_dtype,
-            "threads": settings.embed_threads,
-            "actors": settings.embed_actors,
-            "identity": files.identity,
-            "board": board,
-        }
+        embed_arguments = {"settings": settings, "identity": files.identity, "board": board}
         total = len(plan.new) + len(plan.changed)
         try:
             with (
@@ -296,7 +288,7 @@ def _busy_seconds(counts: Counts) -> dict[str, float]:
 
 
 def _dimension(files: EmbedderFiles, settings: IndexerSettings) -> int:
-    return files.dimension or Embedder(settings.embedder, settings.embed_device).dimension
+    return files.dimension or open_embedder(settings).dimension
 
 
 def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:

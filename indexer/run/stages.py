@@ -15,7 +15,7 @@ from indexer.board import Board
 from indexer.chunking.chunker import ChunkerSettings
 from indexer.chunking.chunks import make_chunks
 from indexer.chunking.tokens import TokenCounter, load_tokenizer
-from indexer.embedding.embedder import Embedder
+from indexer.embedding.embedder import Embedder, open_embedder
 from indexer.embedding.files import same_weights
 from indexer.errors import InputError
 from indexer.identity import document_hash
@@ -31,7 +31,7 @@ from indexer.run.tables import (
     sources_from_table,
     with_vectors,
 )
-from indexer.settings import EmbedDtype
+from indexer.settings import IndexerSettings
 from indexer.types import Chunk, FailedDocument, SourceFile
 
 _ROWS_PER_TABLE = 512  # bounds what one task holds of a file with very many documents
@@ -154,32 +154,15 @@ def _reason(error: OSError | ParseError) -> str:
 class EmbedChunks:
     """An embedding actor; it loads the model at the first chunk, so a run without changes loads none."""
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        device: str | None,
-        dtype: EmbedDtype,
-        threads: int | None,
-        actors: int,
-        identity: str,
-        board: Board[Counts],
-    ) -> None:
+    def __init__(self, *, settings: IndexerSettings, identity: str, board: Board[Counts]) -> None:
         """Keep what is needed to load the model.
 
         Args:
-            name: The embedder, as in the settings.
-            device: Torch device or None.
-            dtype: What it multiplies in.
-            threads: Torch threads; None shares the node's cores among `actors`.
-            actors: Number of embedding actors.
+            settings: Which embedder, and how it computes; where `embed_threads` is unset, the actors share the cores.
             identity: Weights that the driver found; another file under the same name on this node is refused.
             board: Where to count.
         """
-        self._name = name
-        self._device = device
-        self._dtype = dtype
-        self._threads = threads or max(1, len(os.sched_getaffinity(0)) // actors)
+        self._settings = settings
         self._identity = identity
         self._board = board
         self._embedder: Embedder | None = None
@@ -196,7 +179,8 @@ class EmbedChunks:
 
     def _loaded(self) -> Embedder:
         if self._embedder is None:
-            embedder = Embedder(self._name, self._device, threads=self._threads, dtype=self._dtype)
+            share = max(1, len(os.sched_getaffinity(0)) // self._settings.embed_actors)
+            embedder = open_embedder(self._settings, threads=self._settings.embed_threads or share)
             if not same_weights(embedder.identity, self._identity):
                 raise InputError(
                     f"Node {os.uname().nodename} has embedder {embedder.identity}, the run needs {self._identity}; "

@@ -19,6 +19,7 @@ from indexer.run.tables import (
     fingerprints_from_table,
     sources_to_rows,
 )
+from indexer.settings import IndexerSettings
 from indexer.sources.discovery import discover
 from tests.indexer.making import chunk
 
@@ -115,11 +116,7 @@ def test_other_weights_on_a_node_are_refused() -> None:
 
 def embedding_actor(name: str) -> EmbedChunks:
     return EmbedChunks(
-        name=name,
-        device=None,
-        dtype="auto",
-        threads=1,
-        actors=1,
+        settings=IndexerSettings(embedder=name, embed_threads=1),
         identity="x@1",
         board=CountingBoard(),  # type: ignore[arg-type]
     )
