@@ -10,7 +10,7 @@ import pytest
 import typer.main
 
 from deploy.cli.main import app
-from deploy.docs.blocks import all_commands
+from deploy.docs.blocks import all_commands, read_blocks
 
 ROOT = Path(__file__).parents[3]
 DOCUMENTS = sorted(
@@ -21,9 +21,30 @@ SHOWN = [
 ]
 
 
-def test_the_readme_shows_the_two_commands_and_what_they_print() -> None:
-    commands = [command for name, command in SHOWN if name == "README.md"]
-    assert {"make demo", "make test"} <= set(commands)
+def test_the_readme_shows_the_two_commands_and_what_every_generated_block_prints() -> None:
+    text = (ROOT / "README.md").read_text()
+    blocks = {block.name: block for block in read_blocks(text)}
+    assert {"make demo", "make test"} == {*blocks["demo"].commands, *blocks["test"].commands}
+    for block in blocks.values():
+        for command in block.commands:
+            printed = rf"^\$ {re.escape(command)}\n(?!\$ |```|\n)"
+            assert re.search(printed, text, re.MULTILINE), f"{command} prints nothing"
+
+
+def test_the_readme_shows_three_perl_questions_with_their_sources() -> None:
+    text = (ROOT / "README.md").read_text()
+    asked = text[text.index("<!-- run: perl ask -->") :].split("````")[1]
+    assert asked.count("$ graftwork ask") == 3
+    assert asked.count("\nSources\n") == 3
+    assert asked.count("perlfaq4") >= 3
+
+
+def test_every_picture_that_a_document_shows_is_there() -> None:
+    shown = [
+        path.parent / target for path in DOCUMENTS for target in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", path.read_text())
+    ]
+    assert len(shown) >= 2
+    assert [str(picture) for picture in shown if not picture.is_file()] == []
 
 
 def test_each_folder_that_the_readme_names_says_what_flows_in_and_out() -> None:
