@@ -128,11 +128,13 @@ def _front_matter(text: str) -> tuple[str | None, tuple[tuple[str, str], ...], s
         return None, (), text
     try:
         fields = yaml.safe_load(match["body"])
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: a date such as 2031-02-30
         return None, (), text
     if not isinstance(fields, dict):
         return None, (), text
     title = fields.get("title")
+    if isinstance(title, dict | list):  # aliases could make its text endless
+        title = None
     metadata = tuple(
         (str(name), str(value))
         for name, value in fields.items()

@@ -13,6 +13,7 @@ _LOOK_AHEAD = 20  # rows in which the header is looked for
 _LONG_CELL = 400  # characters; a longer text stands alone under its column's name
 _LABEL = 80  # characters of a row's first cell that name it in the heading path
 _VALUE = re.compile(r"[-+(]?[\d.,\s]*\d[\d.,\s]*(?:[eE][-+]?\d+)?[%)]?|\d{4}-\d\d?-\d\d?.*|\d\d?[./]\d\d?[./]\d\d+.*")
+_VALUE_CHARS = 40
 _YEAR = re.compile(r"[12]\d{3}")
 _BETWEEN = " | "
 
@@ -65,6 +66,8 @@ def _width(row: Sequence[str]) -> int:
 
 def _is_value(cell: str) -> bool:
     text = cell.strip()
+    if len(text) > _VALUE_CHARS:
+        return False
     return _VALUE.fullmatch(text) is not None and _YEAR.fullmatch(text) is None
 
 

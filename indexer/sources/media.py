@@ -25,7 +25,7 @@ _UNTOLD = frozenset({"", ".txt", ".text"})  # extensions that promise nothing ab
 _RTF = b"{\\rtf"
 _BOM = b"\xef\xbb\xbf"
 _HTML_START = re.compile(
-    rb"(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL
+    rb"(?:<\?xml[^>]*>\s*)?(?:<!--(?:(?!-->).)*-->\s*)*<(?:!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL
 )
 _POD_START = re.compile(rb"(?:\A|\n)=(?:pod|head1|encoding)\b")
 _JSON_LINES_START = re.compile(rb"\{[^\n]*\}[ \t\r]*\n\s*\{")

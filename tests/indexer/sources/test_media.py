@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import time
 from zipfile import ZIP_STORED, ZipFile
 
 import pytest
@@ -57,6 +58,12 @@ def test_the_extension_counts(name: str, head: bytes, expected: str | None) -> N
 )
 def test_content_counts_where_it_is_telling(name: str, head: bytes, expected: str) -> None:
     assert detect(name, head) == expected
+
+
+def test_a_head_full_of_comments_is_quick() -> None:
+    began = time.process_time()
+    assert detect("a.txt", b"<!---->" * 1000 + b"text") == PLAIN
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize("name", ["a.docx", "a.xlsx", "a.txt", "a.zip", "a.doc", "a.pdf", "a", "a.md"])
