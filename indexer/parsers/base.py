@@ -68,6 +68,11 @@ class Parser(Protocol):
     version: int
     """Raised by one when the parser's output changes, so that documents are indexed anew."""
 
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        """File name endings, lower case with the dot; no two parsers share one."""
+        ...
+
     def split(self, stream: BinaryIO, *, max_bytes: int) -> Iterator[RawDocument | SplitFailure]:
         """Yield the documents in a file, holding one at a time; none is larger than `max_bytes`.
 

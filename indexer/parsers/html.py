@@ -8,24 +8,14 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from indexer.parsers.base import HeadingStack, ParsedBlock, ParsedDocument, RawDocument, WholeFile, indent
 from indexer.parsers.decode import decode
-from indexer.sources.media import HTML
+from indexer.parsers.html_page import is_anchor_mark, is_furniture, is_layout, main_content, names
 from indexer.types import BlockKind
 
-
-def _names(listed: str) -> frozenset[str]:
-    return frozenset(listed.split())
-
-
-_NEVER = _names("""
-    script style noscript template svg iframe object embed nav aside form button select textarea canvas audio video map
-    dialog menu
-""")
-_FURNITURE = frozenset({"header", "footer"})  # the page's own; inside main or article they belong to the content
-_FURNITURE_ROLES = frozenset({"navigation", "banner", "contentinfo", "search", "complementary", "menu", "menubar"})
+_MAX_LAYOUTS = 10  # tables inside one another that are looked into for whether they only place text
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
-_BLOCKS = _names("""
+_BLOCKS = names("""
     address article blockquote body center dd details div dl dt fieldset figcaption figure footer header hr li main ol p
-    section summary table caption thead tbody tfoot tr ul pre h1 h2 h3 h4 h5 h6
+    section summary table caption thead tbody tfoot tr td th ul pre h1 h2 h3 h4 h5 h6
 """)
 _DECLARED = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_:.\-]{2,40})", re.IGNORECASE)
 _XML_DECLARED = re.compile(rb"\A\s*<\?xml[^>]{0,100}encoding\s*=\s*[\"']([A-Za-z0-9_.\-]{2,40})", re.IGNORECASE)
@@ -33,18 +23,23 @@ _SPACES = re.compile(r"[ \t\r\n\f\u00a0]+")
 
 
 class HtmlParser(WholeFile):
-    """Reads the `main` element, else a lone `article`, else the body less its navigation."""
+    """Reads the `main` element, else a lone `article`, else the body less its navigation.
 
-    media_type = HTML
-    version = 1
+    Navigation is told by element, role, class and id; where nothing is left of a page, class and id do not count.
+    """
+
+    media_type = "text/html"
+    extensions = (".html", ".htm", ".xhtml")
+    version = 2
 
     def parse(self, raw: RawDocument) -> ParsedDocument:
         """Return headings, paragraphs, list items, preformatted text and tables of the main content."""
         tree = LexborHTMLParser(decode(raw.content, declared=_declared_encoding(raw.content)))
-        root = _main(tree)
         walk = _Walk()
-        if root is not None:
-            walk.run(root)
+        for root, by_name in ((main_content(tree), True), (tree.body, True), (tree.body, False)):
+            if root is not None and not walk.blocks:
+                walk = _Walk(by_name=by_name)
+                walk.run(root)
         title_node = tree.css_first("title")
         title = _squeeze(title_node.text()) if title_node is not None else ""
         return ParsedDocument(title=title or walk.first_heading, blocks=tuple(walk.blocks))
@@ -65,28 +60,22 @@ def _declared_encoding(content: bytes) -> str | None:
     return match[1].decode("ascii") if match else None
 
 
-def _main(tree: LexborHTMLParser) -> LexborNode | None:
-    for selector in ("main", "[role=main]"):
-        if (node := tree.css_first(selector)) is not None:
-            return node
-    articles = tree.css("article")
-    return articles[0] if len(articles) == 1 else tree.body
-
-
 class _Walk:
     """Goes through the tree with a loop, not by recursion: pages with thousands of nested tags exist."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, by_name: bool = False) -> None:
         self.blocks: list[ParsedBlock] = []
+        self._by_name = by_name
         self.first_heading: str | None = None
         self._headings = HeadingStack()
         self._inline: list[str] = []
         self._pre = 0
         self._lists: list[str] = []
         self._marker = ""
-        self._term = ""  # of a description list, put in front of its description
+        self._terms: list[str] = []  # of a description list, put in front of their description
         self._rows: list[str] | None = None
         self._cells: list[str] = []
+        self._layouts = 0
         self._inside_content = 0
 
     def run(self, root: LexborNode) -> None:
@@ -118,7 +107,7 @@ class _Walk:
         if not node.is_element_node:
             return False
         tag = node.tag or ""
-        if not is_root and self._is_furniture(node, tag):
+        if not is_root and is_furniture(node, inside_content=self._inside_content > 0, by_name=self._by_name):
             return False
         if tag == "br":
             self._inline.append("\n")
@@ -126,21 +115,13 @@ class _Walk:
         if tag == "img":
             self._inline.append(node.attributes.get("alt") or "")
             return False
+        if tag == "a" and is_anchor_mark(node):
+            return False
         if tag in _BLOCKS:
-            self._open(tag)
+            self._open(tag, node)
         return True
 
-    def _is_furniture(self, node: LexborNode, tag: str) -> bool:
-        if tag in _NEVER:
-            return True
-        if tag in _FURNITURE and not self._inside_content:
-            return node.css_first("h1") is None
-        attributes = node.attributes
-        if "hidden" in attributes or attributes.get("aria-hidden") == "true":
-            return True
-        return (attributes.get("role") or "").lower() in _FURNITURE_ROLES
-
-    def _open(self, tag: str) -> None:
+    def _open(self, tag: str, node: LexborNode) -> None:
         self._flush("item" if self._lists else "paragraph")
         if tag == "pre":
             self._pre += 1
@@ -151,7 +132,12 @@ class _Walk:
             if self._lists[-1] != "-":
                 self._lists[-1] = f"{int(self._lists[-1][:-1]) + 1}."
         elif tag == "table" and self._rows is None:
-            self._rows = []
+            if self._layouts < _MAX_LAYOUTS and is_layout(node):
+                self._layouts += 1
+            else:
+                self._rows = []
+        elif tag == "dl":
+            self._lone_terms()
         elif tag in ("main", "article"):
             self._inside_content += 1
 
@@ -168,6 +154,9 @@ class _Walk:
             self._inline.clear()
             rows, self._rows = self._rows, None
             self._add("table", "\n".join(rows))
+        elif tag == "table":
+            self._flush("paragraph")
+            self._layouts = max(0, self._layouts - 1)
         elif tag in _HEADINGS:
             self._heading(_HEADINGS[tag])
         elif tag == "pre":
@@ -180,12 +169,12 @@ class _Walk:
         elif tag == "dt" and self._rows is None:
             term = _squeeze("".join(self._inline))
             self._inline.clear()
-            self._term = f"{self._term}{term}: " if term else self._term
+            self._terms += [term] if term else []
         elif tag in ("li", "dd"):
             self._flush("item")
         elif tag == "dl":
             self._flush("item")
-            self._lone_term()
+            self._lone_terms()
         elif tag in _BLOCKS:
             self._flush("item" if self._lists else "paragraph")
             if tag in ("main", "article"):
@@ -219,17 +208,17 @@ class _Walk:
         if not text.strip():
             return
         if kind not in ("item", "paragraph"):
-            self._lone_term()
-        elif self._term:
-            kind, text, self._term = "item", self._term + text, ""
+            self._lone_terms()
+        elif self._terms:
+            kind, text, self._terms = "item", ": ".join([*self._terms, text]), []
         if kind == "item":
             text, self._marker = indent(len(self._lists)) + self._marker + text, ""
         self.blocks.append(ParsedBlock(kind=kind, text=text, heading_path=self._headings.path))
 
-    def _lone_term(self) -> None:
-        term, self._term = self._term.strip(), ""
-        if term:
-            self.blocks.append(ParsedBlock(kind="item", text=term, heading_path=self._headings.path))
+    def _lone_terms(self) -> None:
+        terms, self._terms = self._terms, []
+        for term in terms:
+            self.blocks.append(ParsedBlock(kind="item", text=f"{term}:", heading_path=self._headings.path))
 
 
 def _squeeze(text: str) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
 from indexer.parsers.base import ParsedDocument, ParseError, RawDocument, SplitFailure
 from indexer.parsers.plain import paragraphs
-from indexer.sources.media import JSON_LINES
 
 _TEXT_FIELDS = ("text", "content")
 _OWN_FIELDS = frozenset({*_TEXT_FIELDS, "title", "id", "url"})
@@ -22,7 +21,8 @@ class JsonLinesParser:
     A document's key is its `id`, else `L<line number>`: a line without id that changes place is a changed document.
     """
 
-    media_type = JSON_LINES
+    media_type = "application/jsonl"
+    extensions = (".jsonl", ".ndjson")
     version = 1
 
     def split(self, stream: BinaryIO, *, max_bytes: int) -> Iterator[RawDocument | SplitFailure]:
@@ -39,7 +39,7 @@ class JsonLinesParser:
             if not content:
                 continue
             try:
-                key = _key(_load(content), number)
+                key = record_key(load_json(content), otherwise=f"L{number}")
             except ParseError as error:
                 yield SplitFailure(f"L{number}", f"line {number}: {error}")
                 continue
@@ -53,16 +53,61 @@ class JsonLinesParser:
 
     def parse(self, raw: RawDocument) -> ParsedDocument:
         """Return the paragraphs of the text field; other scalar fields become metadata."""
-        record = _load(raw.content)
-        text = _text(record)
-        title = record.get("title")
-        url = record.get("url")
-        return ParsedDocument(
-            title=title.strip() or None if isinstance(title, str) else None,
-            blocks=paragraphs(text.replace("\r\n", "\n").replace("\0", "")),
-            url=url if isinstance(url, str) and url else None,
-            metadata=_metadata(record),
-        )
+        return read_record(load_json(raw.content))
+
+
+def read_record(value: object) -> ParsedDocument:
+    """Return the document in a JSON value.
+
+    Raises:
+        ParseError: Not an object, or it has no text.
+    """
+    record = _object(value)
+    text = record_text(record)
+    if text is None:
+        raise ParseError("no text in the field `text` or `content`")
+    title = record.get("title")
+    url = record.get("url")
+    return ParsedDocument(
+        title=title.strip() or None if isinstance(title, str) else None,
+        blocks=paragraphs(text.replace("\r\n", "\n").replace("\0", "")),
+        url=url if isinstance(url, str) and url else None,
+        metadata=_metadata(record),
+    )
+
+
+def record_text(record: Mapping[str, object]) -> str | None:
+    """Return the text field of an object, None where it has none."""
+    return next((value for field in _TEXT_FIELDS if isinstance(value := record.get(field), str)), None)
+
+
+def record_key(value: object, *, otherwise: str) -> str:
+    """Return the id of an object, `otherwise` where it has none.
+
+    Raises:
+        ParseError: Not an object, or an id that is neither text nor a whole number.
+    """
+    identifier = _object(value).get("id")
+    if identifier is None or identifier == "":
+        return otherwise
+    if isinstance(identifier, bool) or not isinstance(identifier, str | int):
+        raise ParseError(f"the field `id` must be text or a whole number, this is {type(identifier).__name__}")
+    return str(identifier)
+
+
+def load_json(content: bytes) -> object:
+    """Return a JSON value.
+
+    Raises:
+        ParseError: The bytes are no JSON.
+    """
+    try:
+        value: object = json.loads(content)
+    except UnicodeDecodeError as error:
+        raise ParseError(f"not UTF-8 at byte {error.start}") from error
+    except (ValueError, RecursionError) as error:
+        raise ParseError(f"not JSON ({error})") from error
+    return value
 
 
 def _skip_rest(stream: BinaryIO, line: bytes) -> None:
@@ -70,33 +115,10 @@ def _skip_rest(stream: BinaryIO, line: bytes) -> None:
         line = stream.readline(1 << 20)
 
 
-def _load(content: bytes) -> dict[str, object]:
-    try:
-        record = json.loads(content)
-    except UnicodeDecodeError as error:
-        raise ParseError(f"not UTF-8 at byte {error.start}") from error
-    except (ValueError, RecursionError) as error:
-        raise ParseError(f"not JSON ({error})") from error
-    if not isinstance(record, dict):
-        raise ParseError(f"a JSON object is needed, this is {type(record).__name__}")
-    return record
-
-
-def _key(record: dict[str, object], number: int) -> str:
-    value = record.get("id")
-    if value is None or value == "":
-        return f"L{number}"
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise ParseError(f"the field `id` must be text or a whole number, this is {type(value).__name__}")
-    return str(value)
-
-
-def _text(record: dict[str, object]) -> str:
-    for field in _TEXT_FIELDS:
-        value = record.get(field)
-        if isinstance(value, str):
-            return value
-    raise ParseError("no text in the field `text` or `content`")
+def _object(value: object) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise ParseError(f"a JSON object is needed, this is {type(value).__name__}")
+    return value
 
 
 def _metadata(record: dict[str, object]) -> tuple[tuple[str, str], ...]:

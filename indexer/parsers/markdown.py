@@ -11,7 +11,6 @@ from markdown_it.token import Token
 from indexer.parsers.base import HeadingStack, ParsedBlock, ParsedDocument, RawDocument, WholeFile, indent
 from indexer.parsers.decode import decode
 from indexer.parsers.html import fragment_text
-from indexer.sources.media import MARKDOWN
 from indexer.types import BlockKind
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(?P<body>.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
@@ -21,7 +20,8 @@ _MARKDOWN = MarkdownIt("commonmark").enable("table").enable("strikethrough")
 class MarkdownParser(WholeFile):
     """Reads headings, paragraphs, list items, fenced and indented code, tables, and YAML front matter."""
 
-    media_type = MARKDOWN
+    media_type = "text/markdown"
+    extensions = (".md", ".markdown")
     version = 1
 
     def parse(self, raw: RawDocument) -> ParsedDocument:
@@ -128,11 +128,13 @@ def _front_matter(text: str) -> tuple[str | None, tuple[tuple[str, str], ...], s
         return None, (), text
     try:
         fields = yaml.safe_load(match["body"])
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: a date such as 2031-02-30
         return None, (), text
     if not isinstance(fields, dict):
         return None, (), text
     title = fields.get("title")
+    if isinstance(title, dict | list):  # aliases could make its text endless
+        title = None
     metadata = tuple(
         (str(name), str(value))
         for name, value in fields.items()

@@ -6,7 +6,6 @@ import re
 
 from indexer.parsers.base import ParsedBlock, ParsedDocument, RawDocument, WholeFile
 from indexer.parsers.decode import decode
-from indexer.sources.media import PLAIN
 
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
 _TITLE_CHARS = 100  # a longer first line is a sentence, not a title
@@ -16,7 +15,8 @@ _INDENTED = re.compile(r"(?:[ ]{4}|\t)")
 class PlainParser(WholeFile):
     """Reads text files; the first line is the title where it stands alone and is short."""
 
-    media_type = PLAIN
+    media_type = "text/plain"
+    extensions = (".txt", ".text", ".rst")
     version = 1
 
     def parse(self, raw: RawDocument) -> ParsedDocument:

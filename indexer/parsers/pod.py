@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from indexer.parsers.base import HeadingStack, ParsedBlock, ParsedDocument, RawDocument, WholeFile, indent
 from indexer.parsers.decode import decode
 from indexer.parsers.pod_codes import plain
-from indexer.sources.media import POD
 from indexer.types import BlockKind
 
 _ENCODING = re.compile(rb"^=encoding[ \t]+([A-Za-z0-9_\-]+)", re.MULTILINE)
@@ -24,7 +23,8 @@ class PodParser(WholeFile):
     manuals such as perlfunc are one long list of them. `=for` and `=begin` for other formatters are left out.
     """
 
-    media_type = POD
+    media_type = "text/x-pod"
+    extensions = (".pod",)
     version = 1
 
     def parse(self, raw: RawDocument) -> ParsedDocument:

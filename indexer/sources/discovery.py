@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from indexer.errors import InputError, NotFoundError
-from indexer.sources.media import EXTENSIONS, SNIFF_BYTES, detect
+from indexer.parsers import EXTENSIONS
+from indexer.sources.media import SNIFF_BYTES, detect, why_not
 from indexer.types import FailedDocument, SourceFile
 
 
@@ -134,7 +135,7 @@ def _take_file(path: Path, *, root: Path, found: _Found, named: bool) -> None:
     media_type = detect(path.name, head)
     if media_type is None:
         if named:
-            found.fail(path, root=root, reason=f"no parser reads this format; supported are {_supported()}")
+            found.fail(path, root=root, reason=why_not(head))
         else:
             found.skipped["unsupported"] += 1
         return

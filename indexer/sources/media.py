@@ -5,62 +5,73 @@ from __future__ import annotations
 import re
 from pathlib import PurePath
 
-MARKDOWN = "text/markdown"
-HTML = "text/html"
-PLAIN = "text/plain"
-JSON_LINES = "application/jsonl"
-PDF = "application/pdf"
-POD = "text/x-pod"
+from indexer.parsers import EXTENSIONS
+from indexer.parsers.decode import is_text
+from indexer.parsers.docx import DocxParser
+from indexer.parsers.html import HtmlParser
+from indexer.parsers.json import JsonParser
+from indexer.parsers.json_lines import JsonLinesParser
+from indexer.parsers.ooxml import OLE2, ZIP, sniff_kind
+from indexer.parsers.pdf import PdfParser
+from indexer.parsers.plain import PlainParser
+from indexer.parsers.pod import PodParser
+from indexer.parsers.xlsx import XlsxParser
 
-EXTENSIONS = {
-    ".md": MARKDOWN,
-    ".markdown": MARKDOWN,
-    ".html": HTML,
-    ".htm": HTML,
-    ".xhtml": HTML,
-    ".txt": PLAIN,
-    ".text": PLAIN,
-    ".rst": PLAIN,
-    ".jsonl": JSON_LINES,
-    ".ndjson": JSON_LINES,
-    ".pdf": PDF,
-    ".pod": POD,
-}
-SNIFF_BYTES = 2048
+SNIFF_BYTES = 8192  # enough for the list of parts at the front of an Office file
+
+_OFFICE = {"docx": DocxParser.media_type, "xlsx": XlsxParser.media_type}
+_BINARY = frozenset({PdfParser.media_type, *_OFFICE.values()})
 _UNTOLD = frozenset({"", ".txt", ".text"})  # extensions that promise nothing about the content
+_RTF = b"{\\rtf"
+_BOM = b"\xef\xbb\xbf"
 _HTML_START = re.compile(
-    rb"(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL
+    rb"(?:<\?xml[^>]*>\s*)?(?:<!--(?:(?!-->).)*-->\s*)*<(?:!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL
 )
 _POD_START = re.compile(rb"(?:\A|\n)=(?:pod|head1|encoding)\b")
-_BOMS = (b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf")
+_JSON_LINES_START = re.compile(rb"\{[^\n]*\}[ \t\r]*\n\s*\{")
 
 
 def detect(name: str, head: bytes) -> str | None:
     """Return the media type of a file, or None where no parser reads it.
+
+    PDF and Office files are known by their content whatever their name; HTML by its doctype in any text; for a name
+    without extension and `.txt` all of the content counts. A file of a text format that is binary is nothing.
 
     Args:
         name: The file's name; its extension counts unless the content contradicts it.
         head: The first SNIFF_BYTES bytes, fewer for a shorter file.
     """
     extension = PurePath(name).suffix.lower()
-    if extension not in EXTENSIONS and extension not in _UNTOLD:
-        return None
-    if head.startswith(b"%PDF-"):
-        return PDF
     declared = EXTENSIONS.get(extension)
-    if declared == PDF:
-        return PDF
-    if b"\0" in head and not head.startswith(_BOMS):
+    if head.startswith(b"%PDF-"):
+        return PdfParser.media_type
+    if head.startswith(ZIP) and (kind := sniff_kind(head)) is not None:
+        return _OFFICE[kind]
+    if declared in _BINARY:
+        return declared  # damaged or with a password: its parser says what is wrong
+    if (declared is None and extension not in _UNTOLD) or head.startswith(_RTF) or not is_text(head):
         return None
-    if extension in _UNTOLD:
-        return _sniff_text(head)
-    return declared
-
-
-def _sniff_text(head: bytes) -> str:
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    start = head.removeprefix(_BOM).lstrip()
     if _HTML_START.match(start):
-        return HTML
-    if _POD_START.search(head.replace(b"\r\n", b"\n")):
-        return POD
-    return PLAIN
+        return HtmlParser.media_type
+    if declared in (JsonParser.media_type, JsonLinesParser.media_type):
+        return _json_type(declared, start)
+    if extension in _UNTOLD and _POD_START.search(head.replace(b"\r\n", b"\n")):
+        return PodParser.media_type
+    return declared or PlainParser.media_type
+
+
+def why_not(head: bytes) -> str:
+    """Return why no parser reads a file, as a clause, from its first bytes."""
+    supported = f"supported are {' '.join(sorted(EXTENSIONS))}"
+    if head.startswith(OLE2):
+        return f"it is an Office file of 97-2003 or one with a password (OLE2); save it as .docx or .xlsx; {supported}"
+    if head.startswith(_RTF):
+        return f"it is Rich Text (RTF); save it as .docx; {supported}"
+    return f"no parser reads this format; {supported}"
+
+
+def _json_type(declared: str, start: bytes) -> str:
+    if start.startswith(b"["):
+        return JsonParser.media_type
+    return JsonLinesParser.media_type if _JSON_LINES_START.match(start) else declared

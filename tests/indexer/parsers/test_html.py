@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from indexer.parsers.base import ParsedDocument, RawDocument
 from indexer.parsers.html import HtmlParser
 
@@ -87,12 +89,68 @@ def test_no_text_gives_no_blocks() -> None:
 
 
 def test_ten_thousand_nested_tags_end_quickly() -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     parsed = parse("<ul><li><div>" * 10_000 + "deep")
     assert [block.text.strip() for block in parsed.blocks] == ["- deep"]
     assert len(parsed.blocks[0].text) < 100
-    assert time.perf_counter() - began < 20
+    assert time.process_time() - began < 10
 
 
 def test_broken_markup_is_read_as_browsers_do() -> None:
     assert texts("<p>one<p>two <b>bold</p><li>three</div>") == ["one", "two bold", "three"]
+
+
+def test_docbooks_navigation_is_left_out() -> None:
+    html = """<body><div class="navheader">
+    <table summary="Navigation header"><tr><td>Prev</td><td>Up</td></tr></table></div>
+    <table class="nav" summary="Navigation footer"><tr><td>Home</td><td>Next</td></tr></table>
+    <div class="sect1"><h2>2.6. Joins</h2><div class="toc"><p>Table of Contents</p><dl><dt>2.6.1. Outer</dt></dl></div>
+    <p>Queries can access multiple tables.</p></div><DIV CLASS="NAVFOOTER">Prev</DIV></body>"""
+    assert texts(html) == ["2.6. Joins", "Queries can access multiple tables."]
+
+
+def test_cookie_banners_and_unseen_parts_are_left_out() -> None:
+    html = """<body><div id="cookie-banner">We use cookies</div><p>Text</p><p style="display: none">unseen</p>
+    <section id="navigation"><h2>Navigation</h2><p>of ships, a chapter</p></section></body>"""
+    assert texts(html) == ["Text", "Navigation", "of ships, a chapter"]
+
+
+def test_names_do_not_count_where_they_leave_nothing() -> None:
+    assert texts("<body><div class='toc'><p>All there is</p></div></body>") == ["All there is"]
+    assert texts("<body><div class='page sidebar'><h1>Wells</h1><p>Text</p></div></body>") == ["Wells", "Text"]
+    assert texts("<body><main></main><p>Written by a script beside it</p></body>") == ["Written by a script beside it"]
+
+
+def test_a_page_in_a_form_is_read_and_a_search_form_is_not() -> None:
+    html = "<body><form><label>Search</label></form><form><h1>Wells</h1><p>Text<button>Go</button></p></form></body>"
+    assert texts(html) == ["Wells", "Text"]
+
+
+def test_the_sign_that_links_a_heading_to_itself_is_no_text() -> None:
+    html = '<h1>Wells<a class="headerlink" href="#wells">¶</a></h1><h2><a href="#a">§</a>Deep</h2><p><a href="#b">b</a>'
+    assert texts(html) == ["Wells", "Deep", "b"]
+
+
+def test_a_table_for_layout_is_read_as_blocks() -> None:
+    html = """<table><tr><td><h1>Wells</h1></td>
+    <td><p>One<p>Two<table><tr><td>A</td><td>12</td></tr></table></td></tr></table>
+    <table><tr><td><p>Framed</p><ul><li>item</ul></td></tr></table>"""
+    assert [(block.kind, block.text) for block in parse(html).blocks] == [
+        ("heading", "Wells"),
+        ("paragraph", "One"),
+        ("paragraph", "Two"),
+        ("table", "A | 12"),
+        ("paragraph", "Framed"),
+        ("item", "- item"),
+    ]
+
+
+def test_terms_without_description_are_items_of_their_own() -> None:
+    assert texts("<dl><dt>abbrev, 3<dt>ALTER<dd><dl><dt>TABLE, 5</dl></dl>") == ["abbrev, 3:", "ALTER:", "TABLE, 5:"]
+
+
+@pytest.mark.parametrize("tag", ["table><tr><td", "header", "dl><dt><dd", "section class=toc", "form", "a href='#x'"])
+def test_other_deep_nesting_ends_quickly(tag: str) -> None:
+    began = time.process_time()
+    parse(f"<{tag}>" * 10_000 + "<h1>deep")
+    assert time.process_time() - began < 10

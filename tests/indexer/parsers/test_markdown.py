@@ -71,3 +71,9 @@ def test_html_block_loses_tags_and_scripts() -> None:
 
 def test_windows_line_ends() -> None:
     assert [block.text for block in parse("# A\r\n\r\nB\r\nC\r\n").blocks] == ["A", "B\nC"]
+
+
+def test_front_matter_that_cannot_be_used_costs_no_text() -> None:
+    for fields in ("date: 2031-02-30", "title: [a, b]", "[" * 3000):
+        assert parse(f"---\n{fields}\n---\n\nText.\n").blocks[-1].text == "Text."
+    assert parse("---\ntitle: [a, b]\n---\n\nText.\n").title is None

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from docx import Document
+from openpyxl import Workbook
 
 from indexer.chunking.chunker import ChunkerSettings
 from indexer.embedding.files import EMBEDDED_NAME, resolve_embedder
 from indexer.errors import InputError
 from indexer.parsers import PARSERS
+from indexer.parsers.ooxml import OLE2
 from indexer.progress import Counts
 from indexer.run.stages import EmbedChunks, Recipe, compare, prepare
 from indexer.run.state import Fingerprint
@@ -21,7 +25,10 @@ from indexer.run.tables import (
 )
 from indexer.settings import IndexerSettings
 from indexer.sources.discovery import discover
+from indexer.types import Chunk, FailedDocument
 from tests.indexer.making import chunk
+from tests.indexer.parsers.making import make_docx, make_xlsx, saved, with_part
+from tests.indexer.parsers.test_pdf import make_pdf
 
 
 class CountingBoard:
@@ -79,6 +86,71 @@ def test_prepare_gives_chunks_and_reasons(sources: pa.Table, recipe: Recipe) -> 
         "bad.pdf": "parse", "empty.md": "parse", "large.txt": "read"
     }  # fmt: skip
     assert (board.counts.documents, board.counts.failed, board.counts.chunks) == (2, 3, 2)
+
+
+def prepared(folder: Path, recipe: Recipe) -> tuple[list[Chunk], dict[str, FailedDocument]]:
+    """The chunks of a folder's files, and the failures of comparing and preparing by file name."""
+    found = discover([folder])
+    table = pa.Table.from_pylist(sources_to_rows([(file, ()) for file in found.files]), schema=SOURCE_SCHEMA)
+    compared = [item[1] for item in fingerprints_from_table(compare(table, recipe=recipe)) if isinstance(item, tuple)]
+    chunks, _, failed = chunks_from_table(pa.concat_tables(prepare(table, recipe=recipe, board=CountingBoard())))  # type: ignore[arg-type]
+    return chunks, {failure.uri.rsplit("/", 1)[1]: failure for failure in [*found.failures, *compared, *failed]}
+
+
+def test_every_chunk_knows_title_headings_page_and_span(tmp_path: Path, recipe: Recipe) -> None:
+    sheet = Workbook()
+    sheet.active.title = "Wells"
+    sheet.properties.title = "Survey"
+    for row in (["Well", "Depth"], ["A", 12], ["B", 15]):
+        sheet.active.append(row)
+    text = Document()
+    text.core_properties.title = "Manual"
+    text.add_heading("Seals", level=1)
+    text.add_paragraph("Check both.")
+    (tmp_path / "sheet.xlsx").write_bytes(saved(sheet))
+    (tmp_path / "text.zip").write_bytes(saved(text))
+    (tmp_path / "scan").write_bytes(make_pdf("", "The pump.", title="Scan"))
+    (tmp_path / "crops.csv").write_text("Crop;Days\nOats;90\n")
+    (tmp_path / "list.json").write_text('[{"id": "x", "title": "One", "text": "Words."}]')
+    (tmp_path / "page.md").write_text("<!DOCTYPE html><title>Page</title><nav>Menu</nav><h1>Head</h1><p>Body")
+    chunks, failed = prepared(tmp_path, replace(recipe, max_document_bytes=2_000_000))
+    assert failed == {}
+    assert [
+        (made.document_id.rpartition("/")[2], made.title, made.heading_path, made.page, made.text) for made in chunks
+    ] == [
+        ("crops.csv", "crops", (), None, "Crop: Oats | Days: 90"),
+        ("list.json#x", "One", (), None, "Words."),
+        ("page.md", "Page", ("Head",), None, "Head\n\nBody"),
+        ("scan", "Scan", (), 2, "The pump."),
+        ("sheet.xlsx", "Survey", ("Wells",), None, "Wells\n\nWell: A | Depth: 12\n\nWell: B | Depth: 15"),
+        ("text.zip", "Manual", ("Seals",), None, "Seals\n\nCheck both."),
+    ]
+    assert all(made.end - made.start == len(made.text) for made in chunks)
+
+
+def test_each_bad_file_has_its_reason_and_the_others_are_read(tmp_path: Path, recipe: Recipe) -> None:
+    document = make_docx("Text")
+    (tmp_path / "good.md").write_text("# Good")
+    (tmp_path / "bomb.docx").write_bytes(with_part(document, "word/document.xml", lambda part: part + b" " * 9_000_000))
+    (tmp_path / "cut.docx").write_bytes(document[:-100])
+    (tmp_path / "empty.xlsx").write_bytes(make_xlsx([]))
+    (tmp_path / "long.json").write_text('{"a": "' + "x" * 3_000_000 + '"}')
+    (tmp_path / "secret.docx").write_bytes(OLE2 + bytes(100) + "EncryptedPackage".encode("utf-16-le"))
+    (tmp_path / "scan.pdf").write_bytes(make_pdf("", ""))
+    (tmp_path / "wrong.xlsx").write_bytes(b"no workbook")
+    chunks, failed = prepared(tmp_path, replace(recipe, max_document_bytes=2_000_000))
+    assert [made.text for made in chunks] == ["Good"]
+    for name, reason in {
+        "bomb.docx": "more than the limit of 2000000 bytes (max_document_bytes)",
+        "cut.docx": "damaged or cut off",
+        "empty.xlsx": "the document has no text",
+        "long.json": "larger than the limit of 2000000 bytes (max_document_bytes)",
+        "secret.docx": "needs a password",
+        "scan.pdf": "no text layer on any of its 2 pages",
+        "wrong.xlsx": "damaged or cut off",
+    }.items():
+        assert reason in failed.pop(name).reason
+    assert failed == {}
 
 
 def test_a_file_that_went_away_is_a_failure(sources: pa.Table, recipe: Recipe, tmp_path: Path) -> None:

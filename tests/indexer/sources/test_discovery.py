@@ -8,6 +8,7 @@ from typing import IO
 import pytest
 
 from indexer.errors import InputError, NotFoundError
+from indexer.parsers.ooxml import OLE2
 from indexer.sources.discovery import discover
 
 
@@ -53,6 +54,13 @@ def test_a_named_file_of_an_unknown_format_fails_with_the_supported_ones(folder:
     assert len(found.files) == 1
     assert found.failures[0].stage == "discover"
     assert ".pdf" in found.failures[0].reason
+
+
+def test_an_old_office_file_is_counted_in_a_folder_and_explained_by_name(folder: Path) -> None:
+    (folder / "old.doc").write_bytes(OLE2 + bytes(100))
+    assert discover([folder]).skipped["unsupported"] == 2
+    found = discover([folder / "old.doc"])
+    assert "save it as .docx" in found.failures[0].reason
 
 
 @pytest.mark.parametrize(("make", "text"), [(False, "no files"), (True, "1 unsupported left out")])
