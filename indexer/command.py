@@ -49,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             settings=settings,
             progress=_Lines().show,
             sync=parsed.sync,
+            allow_missing=parsed.allow_missing,
+            allow_new_generation=not parsed.no_new_generation,
+            questions=Path(parsed.questions) if parsed.questions else None,
         )
         print(json.dumps(report.to_json(), ensure_ascii=False), flush=True)
         _raise_partial(report)
@@ -88,6 +91,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--milvus-uri", help="Milvus server, such as http://milvus:19530")
     parser.add_argument("--embedder", help="sentence-transformers model, a name or a folder")
     parser.add_argument("--sync", action="store_true", help="delete documents whose file is gone")
+    parser.add_argument(
+        "--allow-missing", action="store_true", help="let a new generation go without what cannot be read again"
+    )
+    parser.add_argument(
+        "--no-new-generation", action="store_true", help="refuse where embedder, chunker or schema differ"
+    )
+    parser.add_argument("--questions", help="JSON lines (question, document) that a new generation must answer")
     return parser
 
 

@@ -24,8 +24,13 @@ def chunk_id(*, tenant: str, document_id: str, ordinal: int, text: str) -> str:
 
 
 def document_hash(content: bytes, *, pipeline: str) -> str:
-    """Return the hash that decides whether a document changed: over its bytes and the pipeline's hash."""
-    return _digest("document", pipeline, content)
+    """Return what decides whether a document changed: the hash of its bytes, then that of the pipeline."""
+    return _digest("document", content) + pipeline
+
+
+def content_hash(document_hash: str) -> str:
+    """Return the part of a document's hash that its bytes alone decide, equal under every pipeline."""
+    return document_hash[:_HEX]
 
 
 def pipeline_hash(*, parsers: tuple[str, ...], chunker: str, embedder: str) -> str:

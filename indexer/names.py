@@ -35,3 +35,15 @@ def split_physical(name: str) -> tuple[str, int] | None:
     """Return alias and generation of a physical name, or None if it has another form."""
     match = _PHYSICAL.fullmatch(name)
     return (match["alias"], int(match["generation"])) if match else None
+
+
+def generation_number(name: str) -> int:
+    """Return the number in `g7` or `7`.
+
+    Raises:
+        InputError: It has another form.
+    """
+    digits = name.removeprefix("g")
+    if not (digits.isascii() and digits.isdigit() and int(digits) > 0):
+        raise InputError(f"{name!r} is no generation; give its number, such as g2.")
+    return int(digits)

@@ -71,6 +71,22 @@ class IndexerSettings(BaseModel):
     )
     write_batch_size: int = Field(default=500, ge=1, le=5000, description="Chunks per upsert call.")
 
+    verify_sample: int = Field(
+        default=100, ge=0, le=1000, description="Stored vectors per tenant that a new generation's index is tried with."
+    )
+    verify_min_recall: float = Field(
+        default=0.9,
+        ge=0,
+        le=1,
+        description="Least share of the true 10 nearest neighbours that the index of a new generation must find.",
+    )
+    verify_min_hits: float = Field(
+        default=0.8,
+        ge=0,
+        le=1,
+        description="Least share of golden questions (index --questions) whose document is among the first 10.",
+    )
+
     @field_validator("milvus_uri")
     @classmethod
     def refuse_userinfo(cls, uri: str) -> str:

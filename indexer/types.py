@@ -125,22 +125,74 @@ class FailedDocument:
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """What shaped the rows of a generation; rows of different identities never share a physical collection.
+
+    Attributes:
+        embedder: Identity of the model that made the vectors.
+        dimension: Length of the vectors; 0 where only the loaded model can tell.
+        chunker: The chunker's version and settings; empty where a collection does not record them.
+        parsers: Formats and versions of their parsers; these alone may differ inside a generation.
+        schema: Version of the fields.
+    """
+
+    embedder: str
+    dimension: int
+    chunker: str
+    parsers: tuple[str, ...]
+    schema: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What a generation showed when its build was done, before readers were let in.
+
+    Attributes:
+        at: When, as ISO 8601 in UTC.
+        chunks: Rows counted at Strong consistency, equal to what was written.
+        recall: Share of the true nearest neighbours that the index found for the sample; None for an empty sample.
+        sample: Stored vectors that were searched for.
+        hits: Share of the golden questions whose document was found; None where none were asked.
+        questions: Number of golden questions.
+    """
+
+    at: str
+    chunks: int
+    recall: float | None
+    sample: int
+    hits: float | None = None
+    questions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Generation:
-    """A physical collection: what decides whether it may be searched or written.
+    """A physical collection: what decides whether it may be searched, written or rolled back to.
 
     Attributes:
         alias: Name that callers use.
         physical: Name of the physical collection, such as `handbook__g1`.
         number: Number in the physical name.
-        embedder: Identity of the model that made the vectors.
-        dimension: Length of the vectors.
+        identity: What shaped its rows.
+        verified: What its build showed; None for one that is not complete.
+        rolled_back: Whether readers were taken back from it to an earlier one.
     """
 
     alias: str
     physical: str
     number: int
-    embedder: str
-    dimension: int
+    identity: Identity
+    verified: Verification | None
+    rolled_back: bool
+
+    @property
+    def embedder(self) -> str:
+        """Identity of the model that made the vectors."""
+        return self.identity.embedder
+
+    @property
+    def dimension(self) -> int:
+        """Length of the vectors."""
+        return self.identity.dimension
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,3 +233,56 @@ class StoredRow:
     document_hash: str
     chunk_count: int
     file: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDocument:
+    """A document as its stored rows tell it.
+
+    Attributes:
+        document_id: Its identifier.
+        hashes: Versions that its rows were cut from; more than one is left by an interrupted change.
+        rows: Number of stored chunks.
+        chunk_count: Number of chunks it was cut into; another number of rows means an interrupted write.
+        uri: Where it came from.
+        title: Its title.
+    """
+
+    document_id: str
+    hashes: tuple[str, ...]
+    rows: int
+    chunk_count: int
+    uri: str
+    title: str
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether exactly the chunks of one version are stored."""
+        return self.rows == self.chunk_count and len(self.hashes) == 1
+
+
+@dataclass(frozen=True, slots=True)
+class StoredChunk:
+    """A stored slice of a document, for people to look at.
+
+    Attributes:
+        chunk_id: The row's key.
+        ordinal: Zero-based position in the document.
+        title: The document's title.
+        uri: Where the document came from.
+        heading_path: Headings that all of the chunk lies under, outermost first.
+        page: One-based page of its first character, or None.
+        start: First character in the document's extracted text.
+        end: One past the last character there.
+        text: The slice.
+    """
+
+    chunk_id: str
+    ordinal: int
+    title: str
+    uri: str
+    heading_path: tuple[str, ...]
+    page: int | None
+    start: int
+    end: int
+    text: str

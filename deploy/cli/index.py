@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,9 +18,19 @@ if TYPE_CHECKING:
 
     from deploy.settings import Settings
     from indexer.passages import SearchResult
-    from indexer.run.report import IndexProgress, IndexReport
+    from indexer.run.report import IndexProgress, IndexReport, NewGeneration
 
 _SNIPPET = 300
+
+
+@dataclass(frozen=True, slots=True)
+class IndexOptions:
+    """The switches of `index`."""
+
+    sync: bool
+    allow_missing: bool
+    new_generation: bool
+    questions: Path | None
 
 
 def register(app: typer.Typer) -> None:
@@ -35,9 +45,22 @@ def index(
     collection: Annotated[str, typer.Option(help="Alias of the collection; made when missing.")],
     tenant: Annotated[str | None, typer.Option(help="Whose documents these are [the setting default_tenant].")] = None,
     sync: Annotated[bool, typer.Option("--sync", help="Delete documents whose file is gone.")] = False,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Let a new generation go without what cannot be read again.")
+    ] = False,
+    new_generation: Annotated[
+        bool, typer.Option(help="Build a new generation where embedder, chunker or schema differ; else refuse.")
+    ] = True,
+    questions: Annotated[
+        Path | None, typer.Option(help="JSON lines (question, document) that a new generation must answer.")
+    ] = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Index documents into a collection; unchanged ones cost nothing. Exit code 3: some documents failed."""
+    """Index documents into a collection; unchanged ones cost nothing. Exit code 3: some documents failed.
+
+    Where embedder, chunker or schema differ from the live generation, the next one is built beside it with all of its
+    documents, verified, and takes its place.
+    """
     settings = cli_context(context).load().settings
     from indexer.errors import PartialError
     from indexer.sources.discovery import discover
@@ -45,7 +68,13 @@ def index(
     paths = [path.expanduser().absolute() for path in paths]
     discover(paths)
     with quiet_stdout(json_output):
-        report = _index(paths, collection=collection, tenant=tenant, sync=sync, settings=settings)
+        report = _index(
+            paths,
+            collection=collection,
+            tenant=tenant,
+            settings=settings,
+            options=IndexOptions(sync, allow_missing, new_generation, questions),
+        )
     if json_output:
         print_json(report.to_json())
     else:
@@ -84,7 +113,9 @@ def search(
         _print_passages(result)
 
 
-def _index(paths: list[Path], *, collection: str, tenant: str | None, sync: bool, settings: Settings) -> IndexReport:
+def _index(
+    paths: list[Path], *, collection: str, tenant: str | None, settings: Settings, options: IndexOptions
+) -> IndexReport:
     from deploy.local.runtime import runtime
 
     console = notes()
@@ -100,7 +131,10 @@ def _index(paths: list[Path], *, collection: str, tenant: str | None, sync: bool
                 tenant=tenant or settings.indexer.default_tenant,
                 settings=found.indexer,
                 progress=lambda progress: _show(progress, bar=bar, task=task),
-                sync=sync,
+                sync=options.sync,
+                allow_missing=options.allow_missing,
+                allow_new_generation=options.new_generation,
+                questions=options.questions,
             )
 
 
@@ -131,6 +165,8 @@ def _show(progress: IndexProgress, *, bar: Progress, task: TaskID) -> None:
 def _print_report(report: IndexReport) -> None:
     output, documents = results(), report.documents
     output.print(f"collection  {report.collection}, generation {report.generation}")
+    if report.built is not None:
+        _print_built(report.built, output=output)
     output.print(
         f"documents   {documents.seen} seen: {documents.new} new, {documents.changed} changed, "
         f"{documents.unchanged} unchanged, {documents.failed} failed; {documents.deleted} deleted"
@@ -142,6 +178,15 @@ def _print_report(report: IndexReport) -> None:
         output.print(f"gone        {len(report.vanished)} documents have no file any more; --sync deletes them")
     for reason, count in report.skipped.items():
         output.print(f"skipped     {count}: {reason}", markup=False)
+
+
+def _print_built(built: NewGeneration, *, output: Console) -> None:
+    verified = built.verification
+    if built.replaces is not None:
+        output.print(f"new         replaces generation {built.replaces}: {'; '.join(built.because)}", markup=False)
+    recall = "" if verified.recall is None else f", index recall {verified.recall:.3f} on {verified.sample} searches"
+    hits = "" if verified.hits is None else f", {verified.hits:.3f} of {verified.questions} golden questions"
+    output.print(f"verified    {verified.chunks} chunks counted{recall}{hits}", markup=False)
 
 
 def _print_passages(result: SearchResult) -> None:

@@ -2,6 +2,8 @@
 
     graftwork up | down | status | logs | doctor | settings
     graftwork index PATH... --collection C        graftwork search QUERY --collection C
+    graftwork collections list | show | diff | rollback | prune
+    graftwork documents list | show | delete
     graftwork train DATASET --name A              graftwork adapters list | show | import | export
     graftwork specialists list | apply | remove   graftwork ask QUESTION --specialist S
     graftwork chat --specialist S                 graftwork demo
@@ -20,7 +22,19 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from deploy.cli import adapters, answers, demo, index, lifecycle, logs, reports, specialists, train
+from deploy.cli import (
+    adapters,
+    answers,
+    collections,
+    demo,
+    documents,
+    index,
+    lifecycle,
+    logs,
+    reports,
+    specialists,
+    train,
+)
 from deploy.cli.context import CliContext, report
 from indexer.errors import GraftworkError, InputError, from_system
 
@@ -67,6 +81,8 @@ for group in (lifecycle, reports, logs, index, train, answers, demo):
     group.register(app)
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(specialists.app, name="specialists")
+app.add_typer(collections.app, name="collections")
+app.add_typer(documents.app, name="documents")
 
 
 def run() -> None:

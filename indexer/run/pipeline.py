@@ -3,46 +3,35 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import ray
-from ray.data import ActorPoolStrategy
 
-from indexer.board import Board
 from indexer.chunking.chunks import chunker_settings
 from indexer.chunking.tokens import load_tokenizer
-from indexer.embedding.embedder import open_embedder
 from indexer.embedding.files import EmbedderFiles, resolve_embedder
-from indexer.errors import UnavailableError
+from indexer.errors import ConflictError, UnavailableError
 from indexer.identity import pipeline_hash
 from indexer.names import check_alias
 from indexer.parsers import PARSER_VERSIONS
-from indexer.progress import Counts, LiveCounts, Reporter
-from indexer.run.datasink import MilvusDatasink, WriteOutcome
-from indexer.run.ray_data import (
-    WRITE_CPUS,
-    embed_cpus,
-    ray_data_context,
-    read_cpus,
-    source_dataset,
-    translated_ray_errors,
-)
-from indexer.run.report import ChunkCounts, DocumentCounts, IndexProgress, IndexReport
-from indexer.run.stages import EmbedChunks, Recipe, compare, prepare
-from indexer.run.state import Fingerprint, KnownDocument, Plan, gather, make_plan, stale_rows
-from indexer.run.tables import fingerprints_from_table
+from indexer.progress import Counts, Reporter
+from indexer.run.building import build_generation
+from indexer.run.context import RunContext, timed
+from indexer.run.report import IndexProgress, IndexReport, NewGeneration
+from indexer.run.result import Share, report_of
+from indexer.run.stages import Recipe
+from indexer.run.target import Target, choose_target
+from indexer.run.updating import update_live
+from indexer.run.verify import read_questions
 from indexer.search import open_store
 from indexer.settings import IndexerSettings
-from indexer.sources.discovery import Discovery, discover
-from indexer.sources.provenance import check_owners, file_exists
+from indexer.sources.discovery import discover
 from indexer.store.filters import check_tenant
-from indexer.store.generation import check_embedder
+from indexer.store.holding import holding
 from indexer.store.milvus import MilvusStore
-from indexer.types import FailedDocument, Generation
-
-_DELETE_BATCH = 200  # document ids per filter expression
+from indexer.store.schema import SCHEMA_VERSION
+from indexer.types import Identity
 
 
 def run_index(
@@ -53,12 +42,18 @@ def run_index(
     settings: IndexerSettings,
     progress: Callable[[IndexProgress], None] | None = None,
     sync: bool = False,
+    allow_missing: bool = False,
+    allow_new_generation: bool = True,
+    questions: Path | None = None,
 ) -> IndexReport:
     """Index files and folders into a collection, in the initialised Ray.
 
     Documents that are stored already, unchanged, are neither parsed nor embedded. The new chunks of a changed document
     are written and flushed before its old ones are deleted. A run that was interrupted is taken up by running again.
     One bad document does not stop a run: it is in the report.
+
+    Where the settings have another embedder, chunker or schema than the live generation, the next one is built beside
+    it, with every document of the live one, and takes its place when it has passed.
 
     Args:
         paths: Files and folders.
@@ -67,230 +62,100 @@ def run_index(
         settings: Where and how.
         progress: Called now and then, from a thread of its own.
         sync: Delete documents of these folders whose file is gone; otherwise they are only reported.
+        allow_missing: Let a new generation go without documents of the live one that cannot be read again.
+        allow_new_generation: Otherwise other settings than those of the live generation are refused.
+        questions: Golden questions that a new generation must answer, JSON lines with `question` and `document`.
 
     Raises:
         NotFoundError: A path does not exist.
-        InputError: Nothing to index, an unreadable folder, a bad setting, or a collection made by another embedder.
-        ConflictError: A document's id is that of another file that is stored and still exists; nothing is written then.
+        InputError: Nothing to index, an unreadable folder, or a bad setting.
+        ConflictError: Another process writes there; or a document's id is that of another file that is stored and still
+            exists; or a new generation would lose documents, or did not pass, or is not allowed.
         UnavailableError: Ray is not initialised, or Milvus or the embedder cannot be reached.
         GraftworkError: Ray stopped the run.
     """
-    run = _Run(
-        collection=check_alias(collection), tenant=check_tenant(tenant), settings=settings, reporter=Reporter(progress)
-    )
-    return run.go(paths, sync=sync)
+    check_alias(collection)
+    check_tenant(tenant)
+    reporter, began, seconds = Reporter(progress), time.perf_counter(), dict[str, float]()
+    asked = read_questions(questions) if questions is not None else []
+    reporter.tell("discover")
+    with timed(seconds, "discover"):
+        discovery = discover(paths)
+    if not ray.is_initialized():
+        raise UnavailableError("Ray is not initialised; call ray.init() or start it with `graftwork up`.")
+    store, files = open_store(settings), resolve_embedder(settings.embedder)
+    recipe = _recipe(settings, files, tenant=tenant)
 
+    def choose() -> Target:
+        return _target(store, collection, recipe=recipe, files=files, allow_new=allow_new_generation)
 
-class _Run:
-    """The steps of a run, in order; each leaves the collection in a state that the next run can continue from."""
-
-    def __init__(self, *, collection: str, tenant: str, settings: IndexerSettings, reporter: Reporter) -> None:
-        self._collection = collection
-        self._tenant = tenant
-        self._settings = settings
-        self._reporter = reporter
-        self._seconds: dict[str, float] = {}
-
-    def go(self, paths: Sequence[Path], *, sync: bool) -> IndexReport:
-        began = time.perf_counter()
-        self._reporter.tell("discover")
-        with self._timed("discover"):
-            discovery = discover(paths)
-        if not ray.is_initialized():
-            raise UnavailableError("Ray is not initialised; call ray.init() or start it with `graftwork up`.")
-        store = open_store(self._settings)
-        files = resolve_embedder(self._settings.embedder)
-        recipe = self._recipe(files)
-        self._reporter.tell("compare")
-        with self._timed("compare"), ray_data_context():
-            made = self._existing(store, files)
-            known = gather(store.scan(made.physical, tenant=self._tenant)) if made else {}
-            plan, failures = self._compare(discovery, recipe, known)
-        made = made or store.ensure_generation(
-            self._collection, embedder=files.identity, dimension=_dimension(files, self._settings)
+    before = choose()
+    with holding(store, collection, tenant=tenant if before.in_place else "") as lease:
+        target = choose()
+        if (target.number, target.in_place) != (before.number, before.in_place):
+            raise ConflictError(f"Collection {collection!r} was changed just as this run began; run it again.")
+        run = RunContext(
+            collection=collection,
+            settings=settings,
+            store=store,
+            embedder=files,
+            recipe=recipe,
+            lease=lease,
+            reporter=reporter,
+            seconds=seconds,
         )
-        outcome = self._index(discovery, plan, recipe, made, files, store, failed=len(failures))
-        failures.extend(outcome.failures)
-        counts = Counts(documents=len(outcome.documents), chunks=outcome.rows, chunks_written=outcome.rows)
-        self._reporter.tell("finish", counts=counts, failed=len(failures))
-        deleted_chunks, deleted_documents = self._finish(store, made, plan, outcome, sync=sync)
-        self._seconds["total"] = time.perf_counter() - began
-        report = self._report(made, plan, outcome, discovery, failures, deleted_chunks, deleted_documents)
-        self._reporter.tell("done", counts=counts, failed=len(failures))
-        return report
-
-    def _recipe(self, files: EmbedderFiles) -> Recipe:
-        tokenizer = load_tokenizer(files.path)
-        chunker = chunker_settings(self._settings, max_tokens=files.max_tokens, special_tokens=tokenizer.special_tokens)
-        return Recipe(
-            tenant=self._tenant,
-            pipeline=pipeline_hash(
-                parsers=PARSER_VERSIONS, chunker=chunker.identity, embedder=files.identity.rpartition("@")[2]
-            ),
-            chunker=chunker,
-            tokenizer=files.path,
-            max_document_bytes=self._settings.max_document_bytes,
-        )
-
-    def _existing(self, store: MilvusStore, files: EmbedderFiles) -> Generation | None:
-        made = store.unfinished_or_current(self._collection)
-        if made is not None:
-            check_embedder(made, embedder=files.identity)
-        return made
-
-    def _compare(
-        self, discovery: Discovery, recipe: Recipe, known: dict[str, KnownDocument]
-    ) -> tuple[Plan, list[FailedDocument]]:
-        found: list[Fingerprint] = []
-        failures = list(discovery.failures)
-        unreadable = list(discovery.unreadable)
-        if discovery.files:
-            dataset = source_dataset([(file, ()) for file in discovery.files]).map_batches(
-                compare, batch_format="pyarrow", fn_kwargs={"recipe": recipe}, num_cpus=read_cpus()
+        shares: Sequence[Share]
+        built: NewGeneration | None = None
+        if target.live is not None and target.in_place:
+            made, shares = target.live, [update_live(run, discovery, made=target.live, sync=sync)]
+        else:
+            build = build_generation(
+                run, discovery, target=target, sync=sync, allow_missing=allow_missing, questions=asked
             )
-            with translated_ray_errors():
-                for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
-                    for item in fingerprints_from_table(batch):
-                        if isinstance(item, Fingerprint):
-                            found.append(item)
-                        else:
-                            unreadable.append(item[0])
-                            failures.append(item[1])
-        plan = make_plan(
-            found,
-            known=known,
-            folders=discovery.folders,
-            unreadable=unreadable,
-            files={file.source_id: file.uri for file in discovery.files},
-            exists=file_exists,
-        )
-        check_owners(plan.moved, collection=self._collection)
-        return plan, failures
-
-    def _index(
-        self,
-        discovery: Discovery,
-        plan: Plan,
-        recipe: Recipe,
-        made: Generation,
-        files: EmbedderFiles,
-        store: MilvusStore,
-        *,
-        failed: int,
-    ) -> WriteOutcome:
-        """Run the pipeline over the documents that changed; does nothing, and loads no model, where none did."""
-        if not plan.sources:
-            self._seconds |= {"index": 0.0, **_busy_seconds(Counts())}
-            return WriteOutcome()
-        settings = self._settings
-        by_id = {file.source_id: file for file in discovery.files}
-        board: Board[Counts] = Board()
-        live = LiveCounts(board)
-        sink = MilvusDatasink(
-            store=store, physical=made.physical, tenant=self._tenant, batch_size=settings.write_batch_size, board=board
-        )
-        embed_arguments = {"settings": settings, "identity": files.identity, "board": board}
-        total = len(plan.new) + len(plan.changed)
-        try:
-            with (
-                self._timed("index"),
-                ray_data_context(),
-                translated_ray_errors(),
-                self._reporter.following(live, total=total, failed=failed),
-            ):
-                source_dataset([(by_id[source_id], skip) for source_id, skip in plan.sources.items()]).map_batches(
-                    prepare,
-                    batch_format="pyarrow",
-                    zero_copy_batch=True,
-                    fn_kwargs={"recipe": recipe, "board": board},
-                    num_cpus=read_cpus(),
-                ).map_batches(
-                    EmbedChunks,
-                    batch_format="pyarrow",
-                    batch_size=settings.embed_batch_size,
-                    compute=ActorPoolStrategy(size=settings.embed_actors),
-                    fn_constructor_kwargs=embed_arguments,
-                    num_cpus=embed_cpus(settings),
-                    num_gpus=settings.embed_gpus or None,
-                ).write_datasink(sink, ray_remote_args={"num_cpus": WRITE_CPUS})
-            counts = live.update()
-            if live.whole:
-                self._seconds |= _busy_seconds(counts)
-            return sink.outcome
-        finally:
-            board.close()
-
-    def _finish(
-        self, store: MilvusStore, made: Generation, plan: Plan, outcome: WriteOutcome, *, sync: bool
-    ) -> tuple[int, int]:
-        """Flush, then delete what was replaced, then let readers in; returns deleted chunks and documents."""
-        with self._timed("finish"):
-            if outcome.documents:
-                store.flush(made.physical)
-            replaced = {
-                document_id: written.document_hash
-                for document_id, written in outcome.documents.items()
-                if document_id in plan.changed and written.rows >= written.chunk_count
-            }
-            deleted = 0
-            for ids in _batches(sorted(replaced)):
-                rows = store.scan(made.physical, tenant=self._tenant, document_ids=ids)
-                deleted += store.delete_chunks(made.physical, stale_rows(rows, current=replaced))
-            vanished = plan.vanished if sync else ()
-            for ids in _batches(vanished):
-                rows = store.scan(made.physical, tenant=self._tenant, document_ids=ids)
-                deleted += store.delete_chunks(made.physical, [row.chunk_id for row in rows])
-            store.point_alias(self._collection, made.physical)
-        return deleted, len(vanished)
-
-    def _report(
-        self,
-        made: Generation,
-        plan: Plan,
-        outcome: WriteOutcome,
-        discovery: Discovery,
-        failures: list[FailedDocument],
-        deleted_chunks: int,
-        deleted_documents: int,
-    ) -> IndexReport:
-        written = outcome.documents.keys()
-        new, changed = len(plan.new & written), len(plan.changed & written)
-        return IndexReport(
-            documents=DocumentCounts(
-                seen=new + changed + len(plan.unchanged) + len(failures),
-                new=new,
-                changed=changed,
-                unchanged=len(plan.unchanged),
-                deleted=deleted_documents,
-                failed=len(failures),
-            ),
-            chunks=ChunkCounts(written=outcome.rows, deleted=deleted_chunks, embedded=outcome.rows),
-            seconds=dict(self._seconds),
-            collection=self._collection,
-            generation=made.number,
-            embedder=made.embedder,
-            failures=tuple(sorted(failures, key=lambda failure: failure.uri)),
-            vanished=plan.vanished,
-            skipped=discovery.skipped,
-        )
-
-    @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._seconds[stage] = time.perf_counter() - began
+            made, shares = build.made, build.shares
+            built = NewGeneration(
+                replaces=target.live.number if target.live else None,
+                because=target.because,
+                verification=build.verification,
+            )
+    seconds["total"] = time.perf_counter() - began
+    report = report_of(shares, made=made, built=built, seconds=seconds, skipped=discovery.skipped)
+    reporter.tell("done", counts=_whole(shares), failed=report.documents.failed)
+    return report
 
 
-def _busy_seconds(counts: Counts) -> dict[str, float]:
-    return {"parse_busy": counts.parse_busy, "embed_busy": counts.embed_busy, "write_busy": counts.write_busy}
+def _target(store: MilvusStore, collection: str, *, recipe: Recipe, files: EmbedderFiles, allow_new: bool) -> Target:
+    return choose_target(
+        store.generations(collection),
+        live=store.resolve(collection),
+        alias=collection,
+        wanted=Identity(
+            embedder=files.identity,
+            dimension=files.dimension or 0,
+            chunker=recipe.chunker.identity,
+            parsers=PARSER_VERSIONS,
+            schema=SCHEMA_VERSION,
+        ),
+        allow_new=allow_new,
+    )
 
 
-def _dimension(files: EmbedderFiles, settings: IndexerSettings) -> int:
-    return files.dimension or open_embedder(settings).dimension
+def _recipe(settings: IndexerSettings, files: EmbedderFiles, *, tenant: str) -> Recipe:
+    tokenizer = load_tokenizer(files.path)
+    chunker = chunker_settings(settings, max_tokens=files.max_tokens, special_tokens=tokenizer.special_tokens)
+    return Recipe(
+        tenant=tenant,
+        pipeline=pipeline_hash(
+            parsers=PARSER_VERSIONS, chunker=chunker.identity, embedder=files.identity.rpartition("@")[2]
+        ),
+        chunker=chunker,
+        tokenizer=files.path,
+        max_document_bytes=settings.max_document_bytes,
+    )
 
 
-def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(ids), _DELETE_BATCH):
-        yield ids[start : start + _DELETE_BATCH]
+def _whole(shares: Sequence[Share]) -> Counts:
+    counts = Counts()
+    for share in shares:
+        counts = counts.plus(share.counts)
+    return counts

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
-from indexer.types import FailedDocument
+from indexer.types import FailedDocument, Verification
 
-Stage = Literal["discover", "compare", "index", "finish", "done"]
+Stage = Literal["discover", "compare", "index", "finish", "verify", "done"]
 LISTED = 20  # names per list in the JSON; the counts are always whole
 
 
@@ -16,7 +16,8 @@ class IndexProgress:
     """A moment of a run.
 
     Attributes:
-        stage: `discover` files, `compare` with what is stored, `index` (parse, embed, write), `finish`, `done`.
+        stage: `discover` files, `compare` with what is stored, `index` (parse, embed, write), `finish`,
+            `verify` (a new generation), `done`.
         documents: Documents parsed so far.
         documents_total: Documents to parse; 0 until they are compared.
         chunks: Chunks cut so far.
@@ -56,6 +57,21 @@ class ChunkCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class NewGeneration:
+    """A generation that a run built.
+
+    Attributes:
+        replaces: Number of the one that readers saw before; None for a first run.
+        because: What differs between the two.
+        verification: What it showed before readers were let in.
+    """
+
+    replaces: int | None
+    because: tuple[str, ...]
+    verification: Verification
+
+
+@dataclass(frozen=True, slots=True)
 class IndexReport:
     """The result of a run.
 
@@ -70,6 +86,7 @@ class IndexReport:
         failures: Documents that were left out, each with its reason.
         vanished: Ids of stored documents whose source is gone; deleted only when asked for.
         skipped: Directory entries that were left out, by reason.
+        built: The generation, where this run made it.
     """
 
     documents: DocumentCounts
@@ -81,6 +98,7 @@ class IndexReport:
     failures: tuple[FailedDocument, ...]
     vanished: tuple[str, ...]
     skipped: dict[str, int]
+    built: NewGeneration | None = None
 
     def to_json(self) -> dict[str, object]:
         """Return the report as JSON values."""
@@ -107,4 +125,5 @@ class IndexReport:
             ],
             "vanished": {"count": len(self.vanished), "first": list(self.vanished[:LISTED])},
             "skipped": dict(self.skipped),
+            "built": None if self.built is None else asdict(self.built),
         }

@@ -27,6 +27,11 @@ class KnownDocument:
         """Tell whether exactly the chunks of this version are stored."""
         return self.rows_by_hash == {document_hash: self.chunk_count}
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether exactly the chunks of one version are stored, whichever it is."""
+        return list(self.rows_by_hash.values()) == [self.chunk_count]
+
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:

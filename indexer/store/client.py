@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from pymilvus import MilvusClient
@@ -74,3 +74,25 @@ class StoreClient:
                     raise
             self.client().load_collection(physical, timeout=max(self._timeout_s, LONG_CALL_S))
             return ask(self.client())
+
+    def pages(
+        self, physical: str, expression: str, fields: Sequence[str], *, batch: int
+    ) -> Iterator[Mapping[str, object]]:
+        """Yield the rows that an expression names at Strong consistency, fetched `batch` at a time."""
+        pages = self._read(
+            physical,
+            lambda client: client.query_iterator(
+                physical,
+                filter=expression,
+                output_fields=list(fields),
+                batch_size=batch,
+                consistency_level="Strong",
+                timeout=self._timeout_s,
+            ),
+        )
+        with translated(self.uri, f"scan {physical}"):
+            try:
+                while page := pages.next():
+                    yield from page
+            finally:
+                pages.close()

@@ -7,22 +7,25 @@ import time
 from pymilvus.exceptions import MilvusException
 
 from indexer.errors import ConflictError, InputError, NotFoundError
-from indexer.names import check_alias, physical_name
+from indexer.names import check_alias, physical_name, split_physical
 from indexer.store.client import LONG_CALL_S, StoreClient
 from indexer.store.connection import translated
 from indexer.store.generation import check_embedder, read_generation
-from indexer.store.schema import PARTITIONS, collection_indexes, collection_properties, collection_schema
-from indexer.types import Generation
+from indexer.store.schema import (
+    PARTITIONS,
+    SCHEMA_VERSION,
+    collection_indexes,
+    collection_properties,
+    collection_schema,
+)
+from indexer.types import Generation, Identity
 
 _NOT_FOUND = 100  # Milvus's error code for an unknown collection or alias
 _DESCRIBED_FOR_S = 10.0  # a generation's embedder never changes; the limit covers one dropped and made anew
 
 
 class Collections(StoreClient):
-    """Finds, makes and swaps generations.
-
-    Limits: one writer per collection; generations beyond the first are made by a later command.
-    """
+    """Finds, makes, swaps and drops generations."""
 
     def _reset(self) -> None:
         super()._reset()
@@ -52,36 +55,47 @@ class Collections(StoreClient):
                 return None
             raise
 
-    def unfinished_or_current(self, alias: str) -> Generation | None:
-        """Return the generation to write into, behind the alias or left by an interrupted first run, or None."""
-        physical = self.resolve(check_alias(alias))
-        if physical is None:
-            physical = physical_name(alias, 1)
-            with translated(self.uri, "find collection"):
-                if not self.client().has_collection(physical, timeout=self._timeout_s):
-                    return None
-        return self._generation(alias, physical)
+    def generations(self, alias: str) -> tuple[Generation, ...]:
+        """Return the generations of a collection that Graftwork made, the oldest first, also those not complete."""
+        with translated(self.uri, "list collections"):
+            names = [str(name) for name in self.client().list_collections(timeout=self._timeout_s)]
+        found = [self._described(alias, name) for name in names if (split_physical(name) or ("", 0))[0] == alias]
+        return tuple(sorted((made for made in found if made is not None), key=lambda made: made.number))
 
-    def ensure_generation(self, alias: str, *, embedder: str, dimension: int) -> Generation:
-        """Return the generation to write into: the one behind the alias, else the first, made where it is missing.
+    def aliases(self) -> list[str]:
+        """Return the names of all collections, also of those whose first run is not complete."""
+        with translated(self.uri, "list collections"):
+            names = [split_physical(str(name)) for name in self.client().list_collections(timeout=self._timeout_s)]
+        return sorted({parts[0] for parts in names if parts is not None})
 
-        A first generation without an alias is what an interrupted first run leaves; it is taken up again.
+    def ensure_generation(
+        self,
+        alias: str,
+        *,
+        embedder: str,
+        dimension: int,
+        chunker: str = "",
+        parsers: tuple[str, ...] = (),
+        number: int = 1,
+    ) -> Generation:
+        """Return a generation to write into, made where it is missing; readers do not see it until it has the alias.
 
         Raises:
-            InputError: The collection was made by another embedder; both are named.
+            InputError: It is there and was made by another embedder; both are named.
             ConflictError: A collection that Graftwork did not make has the alias's name.
         """
-        physical = self.resolve(check_alias(alias))
-        if physical is None:
-            physical = physical_name(alias, 1)
-            client = self.client()
-            with translated(self.uri, "create collection"):
-                if client.has_collection(alias, timeout=self._timeout_s):
-                    raise ConflictError(
-                        f"Milvus at {self.uri} has a collection {alias!r} that is not an alias; rename it."
-                    )
-                if not client.has_collection(physical, timeout=self._timeout_s):
-                    self._create(physical, embedder=embedder, dimension=dimension)
+        physical = physical_name(check_alias(alias), number)
+        client = self.client()
+        with translated(self.uri, "create collection"):
+            if self.resolve(alias) is None and client.has_collection(alias, timeout=self._timeout_s):
+                raise ConflictError(f"Milvus at {self.uri} has a collection {alias!r} that is not an alias; rename it.")
+            if not client.has_collection(physical, timeout=self._timeout_s):
+                self._create(
+                    physical,
+                    Identity(
+                        embedder=embedder, dimension=dimension, chunker=chunker, parsers=parsers, schema=SCHEMA_VERSION
+                    ),
+                )
         self._generations.pop(physical, None)
         made = self._generation(alias, physical)
         check_embedder(made, embedder=embedder)
@@ -90,6 +104,18 @@ class Collections(StoreClient):
                 f"Collection {alias!r} has {made.dimension} dimensions, embedder {embedder} makes {dimension}."
             )
         return made
+
+    def record(self, physical: str, properties: dict[str, str]) -> None:
+        """Write properties of a generation; one that is empty counts as not there."""
+        with translated(self.uri, f"record properties of {physical}"):
+            self.client().alter_collection_properties(physical, properties=properties, timeout=self._timeout_s)
+        self._generations.pop(physical, None)
+
+    def drop_generation(self, physical: str) -> None:
+        """Delete a generation with all its rows; the caller has seen to it that nobody reads or writes it."""
+        with translated(self.uri, f"drop {physical}"):
+            self.client().drop_collection(physical, timeout=max(self._timeout_s, LONG_CALL_S))
+        self._generations.pop(physical, None)
 
     def point_alias(self, alias: str, physical: str) -> None:
         """Make `alias` name `physical`, which readers see at once."""
@@ -100,14 +126,14 @@ class Collections(StoreClient):
             elif current != physical:
                 self.client().alter_alias(physical, alias, timeout=self._timeout_s)
 
-    def _create(self, physical: str, *, embedder: str, dimension: int) -> None:
+    def _create(self, physical: str, identity: Identity) -> None:
         try:
             self.client().create_collection(
                 physical,
-                schema=collection_schema(dimension=dimension, embedder=embedder),
+                schema=collection_schema(identity),
                 index_params=collection_indexes(),
                 num_partitions=PARTITIONS,
-                properties=collection_properties(dimension=dimension, embedder=embedder),
+                properties=collection_properties(identity),
                 timeout=max(self._timeout_s, LONG_CALL_S),
             )
         except MilvusException as error:
@@ -118,9 +144,7 @@ class Collections(StoreClient):
         known = self._generations.get(physical)
         if known is not None and time.monotonic() - known[0] < _DESCRIBED_FOR_S and known[1].alias == alias:
             return known[1]
-        with translated(self.uri, f"describe {physical}"):
-            details = self.client().describe_collection(physical, timeout=self._timeout_s)
-        made = read_generation(details, alias=alias, physical=physical)
+        made = self._described(alias, physical)
         if made is None:
             raise ConflictError(
                 f"Collection {physical!r} at {self.uri} does not record its embedder, so Graftwork did not make it; "
@@ -128,6 +152,11 @@ class Collections(StoreClient):
             )
         self._generations[physical] = (time.monotonic(), made)
         return made
+
+    def _described(self, alias: str, physical: str) -> Generation | None:
+        with translated(self.uri, f"describe {physical}"):
+            details = self.client().describe_collection(physical, timeout=self._timeout_s)
+        return read_generation(details, alias=alias, physical=physical)
 
 
 def _is_not_found(error: MilvusException) -> bool:

@@ -37,6 +37,22 @@ def tenant_and_documents(tenant: str, document_ids: Iterable[str]) -> str:
     return f"{tenant_is(tenant)} and document_id in [{listed}]"
 
 
+def tenant_and_prefix(tenant: str, prefix: str) -> str:
+    """Return the expression for a tenant's rows whose document id begins with `prefix`.
+
+    A range, because `like` treats `%` and `_` in a name as wildcards, and servers differ in how these are escaped.
+    """
+    if not prefix:
+        return tenant_is(tenant)
+    above = prefix + chr(0x10FFFF)
+    return f"{tenant_is(tenant)} and document_id >= {literal(prefix)} and document_id < {literal(above)}"
+
+
+def tenant_and_chunks(tenant: str, chunk_ids: Iterable[str]) -> str:
+    """Return the expression for some rows of one tenant."""
+    return f"{tenant_is(tenant)} and {chunks_are(chunk_ids)}"
+
+
 def chunks_are(chunk_ids: Iterable[str]) -> str:
     """Return the expression for rows by primary key."""
     return f"chunk_id in [{', '.join(literal(chunk_id) for chunk_id in chunk_ids)}]"

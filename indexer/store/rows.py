@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from indexer.sources.provenance import stored_file
 from indexer.store.client import StoreClient
 from indexer.store.connection import translated
-from indexer.store.filters import chunks_are, tenant_and_documents, tenant_is
+from indexer.store.filters import chunks_are, tenant_and_chunks, tenant_and_documents, tenant_is
 from indexer.store.schema import row_from_chunk
 from indexer.types import Chunk, StoredRow
 
 _ITERATOR_BATCH = 2000  # rows per page of a scan; Milvus allows 16,384
+_FLOATS_PER_PAGE = 4_000_000  # 16 MB, a quarter of what a server sends in one message by default
 _FLUSH_TIMEOUT_S = 120.0
 _STATE_FIELDS = ["chunk_id", "document_id", "document_hash", "chunk_count", "uri", "metadata"]
 
@@ -55,30 +56,34 @@ class Rows(StoreClient):
     def scan(self, physical: str, *, tenant: str, document_ids: Sequence[str] | None = None) -> Iterator[StoredRow]:
         """Yield the state of a tenant's rows, all of them or those of some documents, page by page."""
         expression = tenant_is(tenant) if document_ids is None else tenant_and_documents(tenant, document_ids)
-        pages = self._read(
-            physical,
-            lambda client: client.query_iterator(
-                physical,
-                filter=expression,
-                output_fields=_STATE_FIELDS,
-                batch_size=_ITERATOR_BATCH,
-                consistency_level="Strong",
-                timeout=self._timeout_s,
-            ),
-        )
-        with translated(self.uri, f"scan {physical}"):
-            try:
-                while page := pages.next():
-                    for row in page:
-                        yield StoredRow(
-                            chunk_id=str(row["chunk_id"]),
-                            document_id=str(row["document_id"]),
-                            document_hash=str(row["document_hash"]),
-                            chunk_count=int(row["chunk_count"]),
-                            file=stored_file(str(row["uri"]), row["metadata"]),
-                        )
-            finally:
-                pages.close()
+        for row in self.pages(physical, expression, _STATE_FIELDS, batch=_ITERATOR_BATCH):
+            yield StoredRow(
+                chunk_id=str(row["chunk_id"]),
+                document_id=str(row["document_id"]),
+                document_hash=str(row["document_hash"]),
+                chunk_count=int(str(row["chunk_count"])),
+                file=stored_file(str(row["uri"]), row["metadata"]),
+            )
+
+    def tenants(self, physical: str) -> list[str]:
+        """Return the tenants that have rows; reads one field of every row."""
+        rows = self.pages(physical, "", ["tenant"], batch=_ITERATOR_BATCH)
+        return sorted({str(row["tenant"]) for row in rows})
+
+    def vectors(
+        self, physical: str, *, tenant: str, dimension: int, chunk_ids: Sequence[str] | None = None
+    ) -> Iterator[NDArray[np.float32]]:
+        """Yield a tenant's vectors, all of them or those of some rows, in arrays of shape [rows, dimension]."""
+        expression = tenant_is(tenant) if chunk_ids is None else tenant_and_chunks(tenant, chunk_ids)
+        page: list[object] = []
+        size = max(1, min(_ITERATOR_BATCH, _FLOATS_PER_PAGE // dimension))
+        for row in self.pages(physical, expression, ["dense"], batch=size):
+            page.append(row["dense"])
+            if len(page) == size:
+                yield np.asarray(page, dtype=np.float32)
+                page = []
+        if page:
+            yield np.asarray(page, dtype=np.float32)
 
     def delete_chunks(self, physical: str, chunk_ids: Sequence[str], *, batch: int = 500) -> int:
         """Delete rows by primary key; returns how many were asked for."""

@@ -15,7 +15,7 @@ from indexer.identity import DOCUMENT_ID_MAX_BYTES
 from indexer.passages import Passage
 from indexer.sources.provenance import URI_MAX_BYTES
 from indexer.store.filters import TENANT_MAX_BYTES
-from indexer.types import Chunk
+from indexer.types import Chunk, Identity
 
 TITLE_MAX_BYTES = 1024
 TEXT_MAX_BYTES = 65_535  # Milvus's own limit for VARCHAR
@@ -24,15 +24,21 @@ PARTITIONS = 16  # tenants are hashed over these; milvus-lite and current server
 NO_PAGE = 0
 
 DENSE_INDEX = {"M": 16, "efConstruction": 200}  # Milvus's documented middle values for HNSW
+SCHEMA_VERSION = 1  # raise it when fields or indexes change: the next run then builds a new generation
 EMBEDDER_PROPERTY = "graftwork.embedder"
 DIMENSION_PROPERTY = "graftwork.dimension"
+CHUNKER_PROPERTY = "graftwork.chunker"
+PARSERS_PROPERTY = "graftwork.parsers"
+SCHEMA_PROPERTY = "graftwork.schema"
+VERIFIED_PROPERTY = "graftwork.verified"
+ROLLED_BACK_PROPERTY = "graftwork.rolled_back"
 
 PASSAGE_FIELDS = ["chunk_id", "document_id", "title", "heading_path", "uri", "page", "ordinal", "text"]
 
 
-def collection_schema(*, dimension: int, embedder: str) -> CollectionSchema:
+def collection_schema(identity: Identity) -> CollectionSchema:
     """Return the schema of a generation; its description repeats the embedder for people who look with other tools."""
-    description = json.dumps({"made_by": "graftwork", "embedder": embedder, "dimension": dimension})
+    description = json.dumps({"made_by": "graftwork", "embedder": identity.embedder, "dimension": identity.dimension})
     schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False, description=description)
     schema.add_field("chunk_id", DataType.VARCHAR, max_length=HASH_BYTES, is_primary=True)
     schema.add_field("tenant", DataType.VARCHAR, max_length=TENANT_MAX_BYTES, is_partition_key=True)
@@ -56,7 +62,7 @@ def collection_schema(*, dimension: int, embedder: str) -> CollectionSchema:
     )
     schema.add_field("metadata", DataType.JSON)
     schema.add_field("updated_at", DataType.INT64, description="Unix time in milliseconds")
-    schema.add_field("dense", DataType.FLOAT_VECTOR, dim=dimension)
+    schema.add_field("dense", DataType.FLOAT_VECTOR, dim=identity.dimension)
     schema.add_field("sparse", DataType.SPARSE_FLOAT_VECTOR)
     schema.add_function(
         Function(
@@ -69,9 +75,15 @@ def collection_schema(*, dimension: int, embedder: str) -> CollectionSchema:
     return schema
 
 
-def collection_properties(*, dimension: int, embedder: str) -> dict[str, str]:
-    """Return the properties that name the embedder; milvus-lite keeps these and drops the description."""
-    return {EMBEDDER_PROPERTY: embedder, DIMENSION_PROPERTY: str(dimension)}
+def collection_properties(identity: Identity) -> dict[str, str]:
+    """Return the properties that record the identity; milvus-lite keeps these and drops the description."""
+    return {
+        EMBEDDER_PROPERTY: identity.embedder,
+        DIMENSION_PROPERTY: str(identity.dimension),
+        CHUNKER_PROPERTY: identity.chunker,
+        PARSERS_PROPERTY: " ".join(identity.parsers),
+        SCHEMA_PROPERTY: str(identity.schema),
+    }
 
 
 def collection_indexes() -> IndexParams:
@@ -112,7 +124,7 @@ def passage_from_row(row: Mapping[str, object], *, score: float) -> Passage:
         chunk_id=str(row["chunk_id"]),
         document_id=str(row["document_id"]),
         title=str(row["title"]),
-        heading_path=_headings(row["heading_path"]),
+        heading_path=headings(row["heading_path"]),
         uri=str(row["uri"]),
         page=None if page == NO_PAGE else page,
         ordinal=int(str(row["ordinal"])),
@@ -121,7 +133,8 @@ def passage_from_row(row: Mapping[str, object], *, score: float) -> Passage:
     )
 
 
-def _headings(value: object) -> tuple[str, ...]:
+def headings(value: object) -> tuple[str, ...]:
+    """Return the headings in a row's field, which servers give as text or as a list."""
     decoded = json.loads(value) if isinstance(value, str | bytes) else value
     return tuple(str(part) for part in decoded) if isinstance(decoded, list) else ()
 

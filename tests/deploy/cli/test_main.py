@@ -50,7 +50,11 @@ def test_help_is_quick_and_names_every_verb(tmp_path: Path) -> None:
         done = run(tmp_path, "--help")
         seconds.append(time.perf_counter() - begun)
     assert done.returncode == 0
-    assert [verb for verb in (*VERBS, "adapters", "specialists") if f"\n  {verb} " not in done.stdout] == []
+    assert [
+        verb
+        for verb in (*VERBS, "adapters", "specialists", "collections", "documents")
+        if f"\n  {verb} " not in done.stdout
+    ] == []
     assert min(seconds) < 0.5
 
 
@@ -62,7 +66,18 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("verb", [*VERBS, "adapters show", "adapters import", "adapters export", "specialists apply"])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        *VERBS,
+        "adapters show",
+        "adapters import",
+        "adapters export",
+        "specialists apply",
+        *(f"collections {verb}" for verb in ("list", "show", "diff", "rollback", "prune")),
+        *(f"documents {verb}" for verb in ("list", "show", "delete")),
+    ],
+)
 def test_every_verb_has_help(tmp_path: Path, verb: str) -> None:
     done = run(tmp_path, *verb.split(), "--help")
     assert done.returncode == 0
@@ -83,6 +98,7 @@ def test_every_verb_has_help(tmp_path: Path, verb: str) -> None:
             "http://127.0.0.1:9/v1 cannot be reached",
         ),
         (["index", "/absent", "--collection", "c"], 6, "/absent"),
+        (["collections", "diff", "c", "seven"], 2, "'seven' is no generation"),
         (["train", "/absent.jsonl", "--name", "a"], 6, "/absent.jsonl"),
         (["train", "/absent.jsonl", "--name", "../a"], 2, "'../a'"),
         (["logs", "nothing"], 2, "There is no component 'nothing'"),

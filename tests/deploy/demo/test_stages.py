@@ -52,7 +52,9 @@ def index_report(*failures):
 
 def test_the_whole_corpus_is_indexed_into_the_demos_collection(monkeypatch, settings):
     calls = []
-    monkeypatch.setattr(indexer.pipeline, "run_index", lambda paths, **kw: calls.append((paths, kw)) or index_report())
+    monkeypatch.setattr(
+        indexer.run.pipeline, "run_index", lambda paths, **kw: calls.append((paths, kw)) or index_report()
+    )
     stage = Stage()
     stages.index_corpus(stage, settings=settings.indexer)
     ((paths, keywords),) = calls
@@ -63,7 +65,7 @@ def test_the_whole_corpus_is_indexed_into_the_demos_collection(monkeypatch, sett
 
 def test_a_document_that_fails_ends_the_demo_and_is_named(monkeypatch, settings):
     failed = FailedDocument(uri="file:///x.pdf", stage="parse", reason="the file is cut off")
-    monkeypatch.setattr(indexer.pipeline, "run_index", lambda paths, **kw: index_report(failed))
+    monkeypatch.setattr(indexer.run.pipeline, "run_index", lambda paths, **kw: index_report(failed))
     with pytest.raises(PartialError, match=r"1 documents .* file:///x.pdf: the file is cut off"):
         stages.index_corpus(Stage(), settings=settings.indexer)
 

@@ -13,13 +13,14 @@ from indexer.embedding.embedder import Embedder
 from indexer.embedding.files import resolve_embedder
 from indexer.errors import ConflictError, InputError, NotFoundError, UnavailableError
 from indexer.progress import Counts
-from indexer.run import pipeline
+from indexer.run import pipeline, writing
 from indexer.run.datasink import MilvusDatasink
 from indexer.run.pipeline import run_index
 from indexer.run.ray_data import embed_cpus, read_cpus
 from indexer.run.report import IndexProgress, IndexReport
 from indexer.search import Searcher
 from indexer.settings import IndexerSettings
+from indexer.store.holding import holding
 from indexer.store.milvus import MilvusStore
 from tests.indexer.conftest import free_port
 from tests.indexer.parsers.test_pdf import make_pdf
@@ -191,25 +192,13 @@ class TestOnRay:
         assert (report.documents.changed, report.documents.unchanged, report.chunks.deleted) == (1, 1, 0)
         assert rows(settings, "whole") == wanted
 
-    def test_tenants_are_apart_even_with_other_settings(self, tmp_path: Path, settings: IndexerSettings) -> None:
-        (tmp_path / "a.md").write_text("# Words\n\n" + "One sentence of seven words stands here. " * 6)
-        run(tmp_path, "shared", settings, tenant="red")
-        red = rows(settings, "shared", "red")
-        finer = settings.model_copy(update={"chunk_tokens": 16, "chunk_overlap_tokens": 4})
-        run(tmp_path / "a.md", "shared", finer, tenant="blue")
-        blue = rows(settings, "shared", "blue")
-        assert rows(settings, "shared", "red") == red
-        assert set(red.values()) == set(blue.values())
-        assert not red.keys() & blue.keys()
-        assert len(blue) > len(red) == 1
-
-    def test_a_write_with_another_embedder_is_refused(
-        self, folder: Path, settings: IndexerSettings, store: MilvusStore
+    def test_a_write_beside_another_writer_is_refused_before_anything_is_made(
+        self, tmp_path: Path, settings: IndexerSettings, store: MilvusStore
     ) -> None:
-        made = store.ensure_generation("owned_by_other", embedder="other@1234", dimension=8)
-        store.point_alias("owned_by_other", made.physical)
-        with pytest.raises(InputError, match=r"other@1234.*all-minilm-l6-v2@"):
-            run(folder, "owned_by_other", settings)
+        (tmp_path / "a.md").write_text("# Words")
+        with holding(store, "held"), pytest.raises(ConflictError, match="Another writer has the lease"):
+            run(tmp_path, "held", settings)
+        assert store.generations("held") == ()
 
     def test_only_bad_documents_leave_an_empty_collection(
         self, tmp_path: Path, settings: IndexerSettings, embedder: Embedder
@@ -223,7 +212,7 @@ class TestOnRay:
     def test_a_lost_board_costs_the_busy_seconds_and_nothing_else(
         self, folder: Path, settings: IndexerSettings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(pipeline, "Board", _lost_board)
+        monkeypatch.setattr(writing, "Board", _lost_board)
         (folder / "broken.pdf").write_bytes(b"%PDF-1.7 cut off")
         seen: list[IndexProgress] = []
         report = run(folder, "unboarded", settings, progress=seen.append)

@@ -1,0 +1,205 @@
+"""A run into a generation that readers do not see yet: built beside the live one, verified, then given the alias."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, replace
+
+from indexer.embedding.embedder import open_embedder
+from indexer.parsers import PARSER_VERSIONS
+from indexer.run.comparing import Comparison, read_fingerprints
+from indexer.run.context import RunContext
+from indexer.run.finishing import finish_documents
+from indexer.run.rebuild import by_content, found_by_content, left_over, lost_documents, refuse_loss, refuse_switch
+from indexer.run.result import Share
+from indexer.run.state import KnownDocument, gather, make_plan
+from indexer.run.target import Target
+from indexer.run.verify import Expected, Question, verify
+from indexer.run.writing import write_documents
+from indexer.sources.discovery import Discovery
+from indexer.sources.provenance import check_owners, file_exists
+from indexer.sources.recorded import recorded_files
+from indexer.store.generation import verified_properties
+from indexer.store.schema import PARSERS_PROPERTY, ROLLED_BACK_PROPERTY
+from indexer.types import Generation, SourceFile, Verification
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """A finished build.
+
+    Attributes:
+        made: The generation, which readers see now.
+        shares: What was done per tenant, the run's own first.
+        verification: What it showed.
+    """
+
+    made: Generation
+    shares: tuple[Share, ...]
+    verification: Verification
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The documents of one tenant: from the given paths, and from files that the live generation remembers."""
+
+    tenant: str
+    files: tuple[SourceFile, ...]
+    comparison: Comparison
+    live: dict[str, KnownDocument]
+    vanished: tuple[str, ...]
+    let_go: tuple[str, ...]
+
+
+def build_generation(
+    run: RunContext,
+    discovery: Discovery,
+    *,
+    target: Target,
+    sync: bool,
+    allow_missing: bool,
+    questions: Sequence[Question],
+) -> Build:
+    """Build a generation with every document of the live one, and move the alias when it has passed.
+
+    Documents of the live generation that are not under the given paths are read again from the files they came from,
+    those of other tenants too. An interrupted build is continued.
+
+    Raises:
+        ConflictError: Documents would be lost; or the build did not pass; or the lease was lost. Readers stay where
+            they are.
+        UnavailableError: Milvus does not answer.
+        GraftworkError: Ray stopped the run.
+    """
+    run.reporter.tell("compare")
+    with run.timed("compare"):
+        parts = [
+            _part(run, discovery, tenant=tenant, live=target.live, sync=sync) for tenant in _tenants(run, target.live)
+        ]
+    if not allow_missing:
+        refuse_loss(
+            [lost for part in parts for lost in _lost(part, _present(part))], alias=run.collection, target=target
+        )
+    made = _begin(run, target)
+    shares: list[Share] = []
+    lost: list[str] = []
+    for part in parts:
+        known = gather(run.store.scan(made.physical, tenant=part.tenant))
+        share, kept = _write_part(run, part, made=made, known=known, first=target.live is None)
+        lost += _lost(part, share.stored | kept)
+        shares.append(share)
+    if not allow_missing:
+        reason = next((f"{failed.uri}: {failed.reason}" for share in shares for failed in share.failures), "")
+        refuse_switch(lost, alias=run.collection, target=target, reason=reason)
+    run.reporter.tell("verify")
+    with run.timed("verify"):
+        expected = [
+            Expected(tenant=part.tenant, hashes=_hashes(part, share)) for part, share in zip(parts, shares, strict=True)
+        ]
+        verification = verify(run.store, made, expected, settings=run.settings, questions=questions)
+        run.lease.check()
+        run.store.record(
+            made.physical,
+            {
+                **verified_properties(verification),
+                PARSERS_PROPERTY: " ".join(PARSER_VERSIONS),
+                ROLLED_BACK_PROPERTY: "",
+            },
+        )
+        run.store.point_alias(run.collection, made.physical)
+    return Build(made=made, shares=tuple(shares), verification=verification)
+
+
+def _tenants(run: RunContext, live: Generation | None) -> list[str]:
+    others = [] if live is None else run.store.tenants(live.physical)
+    return [run.tenant, *(tenant for tenant in others if tenant != run.tenant)]
+
+
+def _part(run: RunContext, discovery: Discovery, *, tenant: str, live: Generation | None, sync: bool) -> _Part:
+    known = {} if live is None else gather(run.store.scan(live.physical, tenant=tenant))
+    own = tenant == run.tenant
+    given = discovery.files if own else ()
+    unreadable = discovery.unreadable if own else ()
+    taken = {*(file.source_id for file in given), *unreadable}
+    files = (*given, *recorded_files(known, taken=taken))
+    comparison = read_fingerprints(files, recipe=replace(run.recipe, tenant=tenant))
+    against_live = make_plan(
+        found_by_content(comparison.found),
+        known=by_content(known),
+        folders=discovery.folders if own else (),
+        unreadable=(*unreadable, *comparison.unreadable),
+        files={file.source_id: file.uri for file in files},
+        exists=file_exists,
+    )
+    check_owners(against_live.moved, collection=run.collection)
+    if own:
+        comparison = replace(comparison, failures=(*discovery.failures, *comparison.failures))
+    return _Part(
+        tenant=tenant,
+        files=files,
+        comparison=comparison,
+        live=known,
+        vanished=against_live.vanished,
+        let_go=against_live.vanished if sync else (),
+    )
+
+
+def _begin(run: RunContext, target: Target) -> Generation:
+    dimension = run.embedder.dimension or open_embedder(run.settings).dimension
+    made = run.store.ensure_generation(
+        run.collection,
+        embedder=run.embedder.identity,
+        dimension=dimension,
+        chunker=run.recipe.chunker.identity,
+        parsers=PARSER_VERSIONS,
+        number=target.number,
+    )
+    if made.verified is not None:
+        run.store.record(made.physical, verified_properties(None))
+    return made
+
+
+def _write_part(
+    run: RunContext, part: _Part, *, made: Generation, known: dict[str, KnownDocument], first: bool
+) -> tuple[Share, set[str]]:
+    """Write a tenant's documents; returns what was done, and the stored documents that are kept as they are."""
+    plan = make_plan(
+        part.comparison.found,
+        known=known,
+        folders=(),
+        unreadable=part.comparison.unreadable,
+        files={file.source_id: file.uri for file in part.files},
+        exists=file_exists,
+    )
+    failures = part.comparison.failures
+    outcome = write_documents(run, plan, part.files, made=made, tenant=part.tenant, failed=len(failures))
+    share = Share(
+        plan=plan,
+        outcome=outcome,
+        failures=(*failures, *outcome.failures),
+        vanished=part.vanished,
+        deleted_documents=len(part.let_go),
+    )
+    run.reporter.tell("finish", counts=share.counts, failed=len(share.failures))
+    wanted = known.keys() if first else _present(part) | (part.live.keys() - set(part.let_go))
+    kept = left_over(known, stored=share.stored, wanted=wanted)
+    gone = known.keys() - share.stored - kept
+    deleted = finish_documents(run, plan, outcome, made=made, tenant=part.tenant, gone=gone)
+    return share.with_deleted(deleted), kept
+
+
+def _present(part: _Part) -> set[str]:
+    return {document.document_id for document in part.comparison.found}
+
+
+def _lost(part: _Part, present: Set[str]) -> list[str]:
+    return lost_documents(part.live, present=present, let_go=part.let_go)
+
+
+def _hashes(part: _Part, share: Share) -> dict[str, str]:
+    """Return the hash of every document that must be stored in whole now."""
+    return {
+        document.document_id: document.document_hash
+        for document in part.comparison.found
+        if document.document_id in share.stored
+    }

@@ -1,0 +1,51 @@
+"""The first step of a run: the hash of every document, read on Ray, nothing parsed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from indexer.run.ray_data import ray_data_context, read_cpus, source_dataset, translated_ray_errors
+from indexer.run.stages import Recipe, compare
+from indexer.run.state import Fingerprint
+from indexer.run.tables import fingerprints_from_table
+from indexer.types import FailedDocument, SourceFile
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What was found in files.
+
+    Attributes:
+        found: Documents that could be read.
+        failures: Documents and files that could not.
+        unreadable: Source ids of the failures.
+    """
+
+    found: tuple[Fingerprint, ...]
+    failures: tuple[FailedDocument, ...]
+    unreadable: tuple[str, ...]
+
+
+def read_fingerprints(files: Sequence[SourceFile], *, recipe: Recipe) -> Comparison:
+    """Read files and return what is in them.
+
+    Raises:
+        GraftworkError: Ray stopped.
+    """
+    found: list[Fingerprint] = []
+    failures: list[FailedDocument] = []
+    unreadable: list[str] = []
+    if files:
+        with ray_data_context(), translated_ray_errors():
+            dataset = source_dataset([(file, ()) for file in files]).map_batches(
+                compare, batch_format="pyarrow", fn_kwargs={"recipe": recipe}, num_cpus=read_cpus()
+            )
+            for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+                for item in fingerprints_from_table(batch):
+                    if isinstance(item, Fingerprint):
+                        found.append(item)
+                    else:
+                        unreadable.append(item[0])
+                        failures.append(item[1])
+    return Comparison(found=tuple(found), failures=tuple(failures), unreadable=tuple(unreadable))

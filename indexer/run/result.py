@@ -1,0 +1,83 @@
+"""From what the steps did to the report of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+
+from indexer.progress import Counts
+from indexer.run.datasink import WriteOutcome
+from indexer.run.report import ChunkCounts, DocumentCounts, IndexReport, NewGeneration
+from indexer.run.state import Plan
+from indexer.types import FailedDocument, Generation
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a run did with one tenant's documents.
+
+    Attributes:
+        plan: What was to be done.
+        outcome: What was written.
+        failures: Documents that were left out.
+        vanished: Stored documents whose file is gone.
+        deleted_documents: How many of them were deleted.
+        deleted_chunks: Rows that were deleted.
+    """
+
+    plan: Plan
+    outcome: WriteOutcome
+    failures: tuple[FailedDocument, ...]
+    vanished: tuple[str, ...]
+    deleted_documents: int
+    deleted_chunks: int = 0
+
+    @property
+    def stored(self) -> Set[str]:
+        """Ids of the documents that were written or found complete."""
+        return self.plan.unchanged | self.outcome.documents.keys()
+
+    @property
+    def counts(self) -> Counts:
+        """What was written, for the progress."""
+        rows = self.outcome.rows
+        return Counts(documents=len(self.outcome.documents), chunks=rows, chunks_written=rows)
+
+    def with_deleted(self, chunks: int) -> Share:
+        """Return the share with its deleted rows."""
+        return replace(self, deleted_chunks=chunks)
+
+
+def report_of(
+    shares: Sequence[Share],
+    *,
+    made: Generation,
+    built: NewGeneration | None,
+    seconds: Mapping[str, float],
+    skipped: Mapping[str, int],
+) -> IndexReport:
+    """Return the report of a run, tenants added up."""
+    new = sum(len(share.plan.new & share.outcome.documents.keys()) for share in shares)
+    changed = sum(len(share.plan.changed & share.outcome.documents.keys()) for share in shares)
+    unchanged = sum(len(share.plan.unchanged) for share in shares)
+    failures = [failure for share in shares for failure in share.failures]
+    rows = sum(share.outcome.rows for share in shares)
+    return IndexReport(
+        documents=DocumentCounts(
+            seen=new + changed + unchanged + len(failures),
+            new=new,
+            changed=changed,
+            unchanged=unchanged,
+            deleted=sum(share.deleted_documents for share in shares),
+            failed=len(failures),
+        ),
+        chunks=ChunkCounts(written=rows, deleted=sum(share.deleted_chunks for share in shares), embedded=rows),
+        seconds=dict(seconds),
+        collection=made.alias,
+        generation=made.number,
+        embedder=made.embedder,
+        failures=tuple(sorted(failures, key=lambda failure: failure.uri)),
+        vanished=tuple(vanished for share in shares for vanished in share.vanished),
+        skipped=dict(skipped),
+        built=built,
+    )

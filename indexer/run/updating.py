@@ -1,0 +1,58 @@
+"""A run into the live generation: readers see each document change as it is written."""
+
+from __future__ import annotations
+
+from indexer.parsers import PARSER_VERSIONS
+from indexer.run.comparing import read_fingerprints
+from indexer.run.context import RunContext
+from indexer.run.finishing import finish_documents
+from indexer.run.result import Share
+from indexer.run.state import gather, make_plan
+from indexer.run.writing import write_documents
+from indexer.sources.discovery import Discovery
+from indexer.sources.provenance import check_owners, file_exists
+from indexer.store.schema import PARSERS_PROPERTY
+from indexer.types import Generation
+
+
+def update_live(run: RunContext, discovery: Discovery, *, made: Generation, sync: bool) -> Share:
+    """Index what changed, delete what was replaced and, with `sync`, what is gone.
+
+    Raises:
+        ConflictError: A document's id is that of another file that is stored and still exists, or the lease was lost.
+        UnavailableError: Milvus does not answer.
+        GraftworkError: Ray stopped the run.
+    """
+    run.reporter.tell("compare")
+    with run.timed("compare"):
+        known = gather(run.store.scan(made.physical, tenant=run.tenant))
+        comparison = read_fingerprints(discovery.files, recipe=run.recipe)
+        plan = make_plan(
+            comparison.found,
+            known=known,
+            folders=discovery.folders,
+            unreadable=(*discovery.unreadable, *comparison.unreadable),
+            files={file.source_id: file.uri for file in discovery.files},
+            exists=file_exists,
+        )
+        check_owners(plan.moved, collection=run.collection)
+    failures = [*discovery.failures, *comparison.failures]
+    outcome = write_documents(run, plan, discovery.files, made=made, tenant=run.tenant, failed=len(failures))
+    failures.extend(outcome.failures)
+    share = Share(
+        plan=plan,
+        outcome=outcome,
+        failures=tuple(failures),
+        vanished=plan.vanished,
+        deleted_documents=len(plan.vanished) if sync else 0,
+    )
+    run.reporter.tell("finish", counts=share.counts, failed=len(failures))
+    gone = plan.vanished if sync else ()
+    deleted = finish_documents(run, plan, outcome, made=made, tenant=run.tenant, gone=gone)
+    _record_parsers(run, made)
+    return share.with_deleted(deleted)
+
+
+def _record_parsers(run: RunContext, made: Generation) -> None:
+    if made.identity.parsers != PARSER_VERSIONS:
+        run.store.record(made.physical, {PARSERS_PROPERTY: " ".join(PARSER_VERSIONS)})

@@ -1,0 +1,207 @@
+"""Is a generation fit to be read? Its rows are counted, and its index is tried against an exact search."""
+
+from __future__ import annotations
+
+import json
+from bisect import insort
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexer.embedding.embedder import open_embedder
+from indexer.errors import ConflictError, InputError, NotFoundError
+from indexer.run.state import KnownDocument, gather
+from indexer.settings import IndexerSettings
+from indexer.store.milvus import MilvusStore
+from indexer.types import Generation, StoredRow, Verification
+
+_K = 10  # neighbours per search, as in the usual recall@10
+_SAME = 1e-4  # two float32 cosines this close are the same neighbour: servers add up in another order
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a build says it stored for one tenant.
+
+    Attributes:
+        tenant: Whose documents.
+        hashes: Hash of each document that was written or found complete, by id.
+    """
+
+    tenant: str
+    hashes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A golden question: a document that the search for it must find.
+
+    Attributes:
+        text: What is asked.
+        document: The document's id; a file with several documents counts for each of them.
+    """
+
+    text: str
+    document: str
+
+
+def read_questions(path: Path) -> list[Question]:
+    """Return the golden questions of a JSON-lines file, each line with `question` and `document`.
+
+    Raises:
+        NotFoundError: The file cannot be read.
+        InputError: A line is not such an object; the line is named.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise NotFoundError(f"The golden questions {path} cannot be read: {error}.") from error
+    found = [_question(line, f"{path}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
+    if not found:
+        raise InputError(f"{path} holds no golden question; give lines with `question` and `document`.")
+    return found
+
+
+def verify(
+    store: MilvusStore,
+    made: Generation,
+    expected: Sequence[Expected],
+    *,
+    settings: IndexerSettings,
+    questions: Sequence[Question] = (),
+) -> Verification:
+    """Count and search a generation that was just built.
+
+    Raises:
+        ConflictError: It is not what was written, or its index finds too little; the figures are named.
+        UnavailableError: Milvus does not answer.
+    """
+    problems: list[str] = []
+    recalls: list[float] = []
+    chunks, counted = 0, store.count(made.physical)
+    for share in expected:
+        sample: list[str] = []
+        stored = gather(_sampled(store.scan(made.physical, tenant=share.tenant), sample, settings.verify_sample))
+        chunks += sum(document.chunk_count for document in stored.values())
+        problems += broken_documents(stored, expected=share.hashes)
+        recalls += _recalls(store, made, sample, tenant=share.tenant)
+    if counted != chunks:
+        problems.append(f"{counted} rows are counted where {chunks} chunks were cut")
+    hits = _hits(store, made, questions, tenant=expected[0].tenant, settings=settings) if questions else None
+    found = Verification(
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        chunks=counted,
+        recall=round(float(np.mean(recalls)), 4) if recalls else None,
+        sample=len(recalls),
+        hits=hits,
+        questions=len(questions),
+    )
+    problems += quality_problems(found, min_recall=settings.verify_min_recall, min_hits=settings.verify_min_hits)
+    if problems:
+        raise ConflictError(
+            f"Generation {made.number} of {made.alias!r} is built, but did not pass and readers are not let in: "
+            f"{'; '.join(problems)}; run this again to go on, or look at it under its own name {made.physical}."
+        )
+    return found
+
+
+def broken_documents(stored: Mapping[str, KnownDocument], *, expected: Mapping[str, str]) -> list[str]:
+    """Say which documents of a tenant are not stored in whole.
+
+    Args:
+        stored: Its documents as a scan found them.
+        expected: Hash of each document that must be there, by id.
+    """
+    broken = sorted(
+        document_id
+        for document_id, document_hash in expected.items()
+        if document_id not in stored or not stored[document_id].is_complete(document_hash)
+    )
+    return [f"{len(broken)} documents are not stored in whole (first {broken[0]!r})"] if broken else []
+
+
+def quality_problems(found: Verification, *, min_recall: float, min_hits: float) -> list[str]:
+    """Say which figures are below their bars."""
+    problems = []
+    if found.recall is not None and found.recall < min_recall:
+        problems.append(
+            f"the index finds {found.recall:.3f} of the true neighbours of {found.sample} stored vectors, "
+            f"{min_recall:g} are asked for"
+        )
+    if found.hits is not None and found.hits < min_hits:
+        problems.append(
+            f"{found.hits:.3f} of {found.questions} golden questions find their document, {min_hits:g} are asked for"
+        )
+    return problems
+
+
+def exact_scores(queries: NDArray[np.float32], pages: Iterable[NDArray[np.float32]], *, k: int) -> NDArray[np.float32]:
+    """Return the best cosines of each query by looking at every vector, of shape [queries, at most k], best first."""
+    best = np.zeros((len(queries), 0), dtype=np.float32)
+    unit = _unit(queries)
+    for page in pages:
+        best = np.concatenate([best, unit @ _unit(page).T], axis=1)
+        best = -np.sort(-best, axis=1)[:, :k]
+    return best
+
+
+def recall_of(found: Sequence[float], exact: NDArray[np.float32]) -> float:
+    """Return the share of the true neighbours among those that the index found; equal cosines are as good."""
+    good = sum(1 for score in found if score >= float(exact[-1]) - _SAME)
+    return min(good, len(exact)) / len(exact)
+
+
+def _recalls(store: MilvusStore, made: Generation, sample: Sequence[str], *, tenant: str) -> list[float]:
+    if not sample:
+        return []
+    asked = store.vectors(made.physical, tenant=tenant, dimension=made.dimension, chunk_ids=sample)
+    queries = np.concatenate(list(asked))
+    pages = store.vectors(made.physical, tenant=tenant, dimension=made.dimension)
+    exact = exact_scores(queries, pages, k=_K)
+    found = store.search_dense(made.physical, queries, tenant=tenant, k=_K)
+    return [
+        recall_of([passage.score for passage in passages], best) for passages, best in zip(found, exact, strict=True)
+    ]
+
+
+def _hits(
+    store: MilvusStore, made: Generation, questions: Sequence[Question], *, tenant: str, settings: IndexerSettings
+) -> float:
+    embedder = open_embedder(settings)
+    vectors = embedder.encode_queries([question.text for question in questions])
+    found = store.search_dense(made.physical, vectors, tenant=tenant, k=_K)
+    hit = [
+        any(_is_of(passage.document_id, question.document) for passage in passages)
+        for passages, question in zip(found, questions, strict=True)
+    ]
+    return round(sum(hit) / len(hit), 4)
+
+
+def _is_of(document_id: str, wanted: str) -> bool:
+    return document_id == wanted or document_id.startswith(f"{wanted}#")
+
+
+def _sampled(rows: Iterable[StoredRow], keep: list[str], size: int) -> Iterator[StoredRow]:
+    """Pass rows on and keep the lowest keys: keys are hashes, so these are as good as drawn."""
+    for row in rows:
+        if len(keep) < size or (keep and row.chunk_id < keep[-1]):
+            insort(keep, row.chunk_id)
+            del keep[size:]
+        yield row
+
+
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, np.finfo(np.float32).tiny), dtype=np.float32)
+
+
+def _question(line: str, where: str) -> Question:
+    try:
+        fields = json.loads(line)
+        return Question(text=str(fields["question"]), document=str(fields["document"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{where} is no golden question; give an object with `question` and `document`.") from error

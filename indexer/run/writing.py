@@ -1,0 +1,89 @@
+"""The main step of a run: read, parse, chunk, embed and write the documents that changed, on Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ray.data import ActorPoolStrategy
+
+from indexer.board import Board
+from indexer.progress import Counts, LiveCounts
+from indexer.run.context import RunContext
+from indexer.run.datasink import MilvusDatasink, WriteOutcome
+from indexer.run.ray_data import (
+    WRITE_CPUS,
+    embed_cpus,
+    ray_data_context,
+    read_cpus,
+    source_dataset,
+    translated_ray_errors,
+)
+from indexer.run.stages import EmbedChunks, prepare
+from indexer.run.state import Plan
+from indexer.types import Generation, SourceFile
+
+
+def write_documents(
+    run: RunContext, plan: Plan, files: Sequence[SourceFile], *, made: Generation, tenant: str, failed: int
+) -> WriteOutcome:
+    """Run the pipeline over the documents that changed; does nothing, and loads no model, where none did.
+
+    Args:
+        run: The run.
+        plan: What changed.
+        files: Files that the plan may name.
+        made: Where to write.
+        tenant: Whose documents these are.
+        failed: Documents that failed before, for the live count.
+
+    Raises:
+        GraftworkError: Ray stopped the run, or a worker could not go on.
+    """
+    if not plan.sources:
+        _add_busy(run, Counts())
+        run.seconds.setdefault("index", 0.0)
+        return WriteOutcome()
+    settings = run.settings
+    by_id = {file.source_id: file for file in files}
+    board: Board[Counts] = Board()
+    live = LiveCounts(board)
+    sink = MilvusDatasink(
+        store=run.store, physical=made.physical, tenant=tenant, batch_size=settings.write_batch_size, board=board
+    )
+    embed_arguments = {"settings": settings, "identity": run.embedder.identity, "board": board}
+    total = len(plan.new) + len(plan.changed)
+    try:
+        with (
+            run.timed("index"),
+            ray_data_context(),
+            translated_ray_errors(),
+            run.reporter.following(live, total=total, failed=failed),
+        ):
+            source_dataset([(by_id[source_id], skip) for source_id, skip in plan.sources.items()]).map_batches(
+                prepare,
+                batch_format="pyarrow",
+                zero_copy_batch=True,
+                fn_kwargs={"recipe": replace(run.recipe, tenant=tenant), "board": board},
+                num_cpus=read_cpus(),
+            ).map_batches(
+                EmbedChunks,
+                batch_format="pyarrow",
+                batch_size=settings.embed_batch_size,
+                compute=ActorPoolStrategy(size=settings.embed_actors),
+                fn_constructor_kwargs=embed_arguments,
+                num_cpus=embed_cpus(settings),
+                num_gpus=settings.embed_gpus or None,
+            ).write_datasink(sink, ray_remote_args={"num_cpus": WRITE_CPUS})
+        counts = live.update()
+        if live.whole:
+            _add_busy(run, counts)
+        return sink.outcome
+    finally:
+        board.close()
+
+
+def _add_busy(run: RunContext, counts: Counts) -> None:
+    busy = {"parse_busy": counts.parse_busy, "embed_busy": counts.embed_busy, "write_busy": counts.write_busy}
+    for stage, seconds in busy.items():
+        run.seconds[stage] = run.seconds.get(stage, 0.0) + seconds
