@@ -5,6 +5,7 @@
     graftwork train DATASET --name A              graftwork adapters list | show | import | export
     graftwork specialists list | apply | remove   graftwork ask QUESTION --specialist S
     graftwork chat --specialist S                 graftwork demo
+    graftwork collections evaluate C --questions F
 
 Modules of verbs import Ray, torch, vLLM and pymilvus inside the verbs only, so that `graftwork --help` is quick.
 """
@@ -20,7 +21,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from deploy.cli import adapters, answers, demo, index, lifecycle, logs, reports, specialists, train
+from deploy.cli import adapters, answers, collections, demo, index, lifecycle, logs, reports, specialists, train
 from deploy.cli.context import CliContext, report
 from indexer.errors import GraftworkError, InputError, from_system
 
@@ -67,6 +68,7 @@ for group in (lifecycle, reports, logs, index, train, answers, demo):
     group.register(app)
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(specialists.app, name="specialists")
+app.add_typer(collections.app, name="collections")
 
 
 def run() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +11,13 @@ from indexer.sources.provenance import stored_file
 from indexer.store.client import StoreClient
 from indexer.store.connection import translated
 from indexer.store.filters import chunks_are, tenant_and_documents, tenant_is
-from indexer.store.schema import row_from_chunk
-from indexer.types import Chunk, StoredRow
+from indexer.store.schema import headings_from_row, row_from_chunk
+from indexer.types import Chunk, ChunkPlace, StoredRow
 
 _ITERATOR_BATCH = 2000  # rows per page of a scan; Milvus allows 16,384
 _FLUSH_TIMEOUT_S = 120.0
 _STATE_FIELDS = ["chunk_id", "document_id", "document_hash", "chunk_count", "uri", "metadata"]
+_PLACE_FIELDS = ["chunk_id", "document_id", "heading_path"]
 
 
 class Rows(StoreClient):
@@ -55,12 +56,31 @@ class Rows(StoreClient):
     def scan(self, physical: str, *, tenant: str, document_ids: Sequence[str] | None = None) -> Iterator[StoredRow]:
         """Yield the state of a tenant's rows, all of them or those of some documents, page by page."""
         expression = tenant_is(tenant) if document_ids is None else tenant_and_documents(tenant, document_ids)
+        for row in self._pages(physical, expression, _STATE_FIELDS):
+            yield StoredRow(
+                chunk_id=str(row["chunk_id"]),
+                document_id=str(row["document_id"]),
+                document_hash=str(row["document_hash"]),
+                chunk_count=int(str(row["chunk_count"])),
+                file=stored_file(str(row["uri"]), row["metadata"]),
+            )
+
+    def places(self, physical: str, *, tenant: str) -> Iterator[ChunkPlace]:
+        """Yield where a tenant's chunks stand, page by page."""
+        for row in self._pages(physical, tenant_is(tenant), _PLACE_FIELDS):
+            yield ChunkPlace(
+                chunk_id=str(row["chunk_id"]),
+                document_id=str(row["document_id"]),
+                heading_path=headings_from_row(row),
+            )
+
+    def _pages(self, physical: str, expression: str, fields: Sequence[str]) -> Iterator[Mapping[str, object]]:
         pages = self._read(
             physical,
             lambda client: client.query_iterator(
                 physical,
                 filter=expression,
-                output_fields=_STATE_FIELDS,
+                output_fields=list(fields),
                 batch_size=_ITERATOR_BATCH,
                 consistency_level="Strong",
                 timeout=self._timeout_s,
@@ -69,14 +89,7 @@ class Rows(StoreClient):
         with translated(self.uri, f"scan {physical}"):
             try:
                 while page := pages.next():
-                    for row in page:
-                        yield StoredRow(
-                            chunk_id=str(row["chunk_id"]),
-                            document_id=str(row["document_id"]),
-                            document_hash=str(row["document_hash"]),
-                            chunk_count=int(row["chunk_count"]),
-                            file=stored_file(str(row["uri"]), row["metadata"]),
-                        )
+                    yield from page
             finally:
                 pages.close()
 

@@ -112,7 +112,7 @@ def passage_from_row(row: Mapping[str, object], *, score: float) -> Passage:
         chunk_id=str(row["chunk_id"]),
         document_id=str(row["document_id"]),
         title=str(row["title"]),
-        heading_path=_headings(row["heading_path"]),
+        heading_path=headings_from_row(row),
         uri=str(row["uri"]),
         page=None if page == NO_PAGE else page,
         ordinal=int(str(row["ordinal"])),
@@ -121,7 +121,9 @@ def passage_from_row(row: Mapping[str, object], *, score: float) -> Passage:
     )
 
 
-def _headings(value: object) -> tuple[str, ...]:
+def headings_from_row(row: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the heading path in a row."""
+    value = row["heading_path"]
     decoded = json.loads(value) if isinstance(value, str | bytes) else value
     return tuple(str(part) for part in decoded) if isinstance(decoded, list) else ()
 

@@ -50,7 +50,9 @@ def test_help_is_quick_and_names_every_verb(tmp_path: Path) -> None:
         done = run(tmp_path, "--help")
         seconds.append(time.perf_counter() - begun)
     assert done.returncode == 0
-    assert [verb for verb in (*VERBS, "adapters", "specialists") if f"\n  {verb} " not in done.stdout] == []
+    assert [
+        verb for verb in (*VERBS, "adapters", "specialists", "collections") if f"\n  {verb} " not in done.stdout
+    ] == []
     assert min(seconds) < 0.5
 
 
@@ -62,7 +64,9 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("verb", [*VERBS, "adapters show", "adapters import", "adapters export", "specialists apply"])
+@pytest.mark.parametrize(
+    "verb", [*VERBS, "adapters show", "adapters import", "adapters export", "specialists apply", "collections evaluate"]
+)
 def test_every_verb_has_help(tmp_path: Path, verb: str) -> None:
     done = run(tmp_path, *verb.split(), "--help")
     assert done.returncode == 0

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import ray
 
-from indexer.run import pipeline
 from indexer.board import Board
 from indexer.embedding.embedder import Embedder
 from indexer.embedding.files import resolve_embedder
 from indexer.errors import ConflictError, InputError, NotFoundError, UnavailableError
 from indexer.progress import Counts
+from indexer.run import pipeline
 from indexer.run.datasink import MilvusDatasink
 from indexer.run.pipeline import run_index
 from indexer.run.ray_data import embed_cpus, read_cpus
