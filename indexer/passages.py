@@ -54,3 +54,22 @@ class SearchResult:
     generation: int
     embed_ms: float
     search_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What each search found for one query; empty for a search that was not made.
+
+    Attributes:
+        dense: By embeddings, best first, scored by cosine.
+        text: By BM25, best first.
+        generation: Number of the physical collection that answered.
+        embed_ms: As in SearchResult.
+        search_ms: As in SearchResult.
+    """
+
+    dense: tuple[Passage, ...]
+    text: tuple[Passage, ...]
+    generation: int
+    embed_ms: float
+    search_ms: float

@@ -286,3 +286,18 @@ class StoredChunk:
     start: int
     end: int
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkPlace:
+    """Where a stored chunk stands.
+
+    Attributes:
+        chunk_id: The row's key.
+        document_id: Its document.
+        heading_path: Headings that all of the chunk lies under, outermost first.
+    """
+
+    chunk_id: str
+    document_id: str
+    heading_path: tuple[str, ...]

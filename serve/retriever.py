@@ -33,6 +33,7 @@ class Query:
         tenant: Whose rows may be seen; set by the server, never by the client.
         k: Passages wanted.
         dense_weight: 1 dense only, 0 BM25 only, between a weighted hybrid.
+        section_weight: Share of its section in a passage's rank.
     """
 
     text: str
@@ -40,6 +41,7 @@ class Query:
     tenant: str
     k: int
     dense_weight: float
+    section_weight: float
 
 
 class Retrieval(Protocol):
@@ -84,9 +86,10 @@ class Retriever:
 
 def answer_batch(searcher: Searcher, queries: Sequence[Query]) -> list[SearchResult | GraftworkError]:
     """Search for every query, those that ask the same collection the same way in one call."""
-    groups: dict[tuple[str, str, int, float], list[int]] = defaultdict(list)
+    groups: dict[tuple[str, str, int, float, float], list[int]] = defaultdict(list)
     for position, query in enumerate(queries):
-        groups[query.collection, query.tenant, query.k, query.dense_weight].append(position)
+        how = (query.collection, query.tenant, query.k, query.dense_weight, query.section_weight)
+        groups[how].append(position)
     answers: dict[int, SearchResult | GraftworkError] = {}
     for positions in groups.values():
         answers.update(zip(positions, _answer_group(searcher, [queries[p] for p in positions]), strict=True))
@@ -103,6 +106,7 @@ def _answer_group(searcher: Searcher, queries: Sequence[Query]) -> Sequence[Sear
             tenant=first.tenant,
             k=first.k,
             dense_weight=first.dense_weight,
+            section_weight=first.section_weight,
         )
     except GraftworkError as error:
         return [error] * len(queries)

@@ -38,11 +38,17 @@ class RetrievalSettings(_Document):
     dense_weight: float = Field(
         1.0, ge=0.0, le=1.0, description="1 ranks by embeddings alone, 0 by BM25 alone, between is a weighted hybrid."
     )
+    section_weight: float = Field(
+        0.0,
+        ge=0.0,
+        le=1.0,
+        description="Share in a passage's rank of what else was found under the same headings; 0 ranks passages alone.",
+    )
     max_context_tokens: int = Field(
         1024, ge=64, description="Tokens of passages put before the model at most; the rest is dropped and counted."
     )
     min_score: float | None = Field(
-        None, description="Passages scoring below are dropped; the scale depends on dense_weight, so set it by looking."
+        None, description="Passages scoring below are dropped; the scale depends on the weights, so set it by looking."
     )
     on_failure: Literal["error", "answer"] = Field(
         "error", description="When retrieval fails: refuse the request, or answer without context and say so."

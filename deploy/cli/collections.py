@@ -1,4 +1,4 @@
-"""graftwork collections list | show | diff | rollback | prune."""
+"""graftwork collections list | show | diff | rollback | prune; `evaluate` is in evaluate.py."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deploy.cli import evaluate
 from deploy.cli.context import cli_context, notes, print_json, quiet_stdout, results
 from deploy.cli.lifecycle import JsonOption
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from indexer.types import Generation
 
 app = typer.Typer(help="Collections and their generations.", no_args_is_help=True)
+evaluate.register(app)
 CollectionArgument = Annotated[str, typer.Argument(metavar="C", help="Alias of the collection.")]
 _LISTED = 20  # names per list; the counts are always whole
 

@@ -95,6 +95,7 @@ def search(
     k: Annotated[int, typer.Option("-k", min=1, help="Passages.")] = 4,
     tenant: Annotated[str | None, typer.Option(help="Whose documents [the setting default_tenant].")] = None,
     dense_weight: Annotated[float, typer.Option(min=0, max=1, help="1 embeddings alone, 0 BM25 alone.")] = 1.0,
+    section_weight: Annotated[float, typer.Option(min=0, max=1, help="Share of a passage's section.")] = 0.0,
     json_output: JsonOption = False,
 ) -> None:
     """Find passages in a collection, without a model."""
@@ -106,7 +107,14 @@ def search(
         from indexer.search import open_searcher
 
         searcher = open_searcher(found.indexer)
-        [result] = searcher.search([query], collection=collection, tenant=tenant, k=k, dense_weight=dense_weight)
+        [result] = searcher.search(
+            [query],
+            collection=collection,
+            tenant=tenant,
+            k=k,
+            dense_weight=dense_weight,
+            section_weight=section_weight,
+        )
     if json_output:
         print_json(asdict(result))
     else:

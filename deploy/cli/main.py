@@ -7,6 +7,7 @@
     graftwork train DATASET --name A              graftwork adapters list | show | import | export
     graftwork specialists list | apply | remove   graftwork ask QUESTION --specialist S
     graftwork chat --specialist S                 graftwork demo
+    graftwork collections evaluate C --questions F
 
 Modules of verbs import Ray, torch, vLLM and pymilvus inside the verbs only, so that `graftwork --help` is quick.
 """

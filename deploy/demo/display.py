@@ -11,11 +11,11 @@ from rich.text import Text
 
 from deploy.demo import recipe
 from deploy.demo.ask import Answer
-from deploy.demo.bootstrap import Estimate
 from deploy.demo.budget import clock
 from deploy.demo.figures import ArmFigures, Figures
 from deploy.demo.questions import Question
 from deploy.demo.report import DemoReport
+from indexer.evaluation.bootstrap import Estimate
 
 SHOWN_QUESTIONS = 4
 WIDTH = 118  # of a stdout that is no terminal

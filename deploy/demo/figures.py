@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from deploy.demo import recipe, scoring
 from deploy.demo.ask import Answer
-from deploy.demo.bootstrap import Estimate, estimate, paired_difference
 from deploy.demo.questions import Question, document_key
+from indexer.evaluation.bootstrap import Estimate, estimate, paired_difference
 
 Score = Callable[[Question, Answer], float]
 

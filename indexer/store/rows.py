@@ -11,13 +11,14 @@ from indexer.sources.provenance import stored_file
 from indexer.store.client import StoreClient
 from indexer.store.connection import translated
 from indexer.store.filters import chunks_are, tenant_and_chunks, tenant_and_documents, tenant_is
-from indexer.store.schema import row_from_chunk
-from indexer.types import Chunk, StoredRow
+from indexer.store.schema import headings, row_from_chunk
+from indexer.types import Chunk, ChunkPlace, StoredRow
 
 _ITERATOR_BATCH = 2000  # rows per page of a scan; Milvus allows 16,384
 _FLOATS_PER_PAGE = 4_000_000  # 16 MB, a quarter of what a server sends in one message by default
 _FLUSH_TIMEOUT_S = 120.0
 _STATE_FIELDS = ["chunk_id", "document_id", "document_hash", "chunk_count", "uri", "metadata"]
+_PLACE_FIELDS = ["chunk_id", "document_id", "heading_path"]
 
 
 class Rows(StoreClient):
@@ -84,6 +85,15 @@ class Rows(StoreClient):
                 page = []
         if page:
             yield np.asarray(page, dtype=np.float32)
+
+    def places(self, physical: str, *, tenant: str) -> Iterator[ChunkPlace]:
+        """Yield where a tenant's chunks stand, page by page."""
+        for row in self.pages(physical, tenant_is(tenant), _PLACE_FIELDS, batch=_ITERATOR_BATCH):
+            yield ChunkPlace(
+                chunk_id=str(row["chunk_id"]),
+                document_id=str(row["document_id"]),
+                heading_path=headings(row["heading_path"]),
+            )
 
     def delete_chunks(self, physical: str, chunk_ids: Sequence[str], *, batch: int = 500) -> int:
         """Delete rows by primary key; returns how many were asked for."""

@@ -1,4 +1,4 @@
-"""Searching Milvus: dense, BM25 and both; one list of passages per query, best first."""
+"""Searching Milvus: dense or BM25; one list of passages per query, best first."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from pymilvus import AnnSearchRequest, WeightedRanker
 
 from indexer.passages import Passage
 from indexer.store.client import StoreClient
 from indexer.store.filters import tenant_is
 from indexer.store.schema import PASSAGE_FIELDS, passage_from_row
 
-_MIN_CANDIDATES = 32  # per arm of a hybrid search, so that a passage low in one arm can still win
-_MIN_EF = 64  # HNSW search width; raised to twice the candidates
+_MIN_EF = 64  # HNSW search width; raised to twice the passages
 
 
 class PassageSearch(StoreClient):
@@ -55,45 +53,6 @@ class PassageSearch(StoreClient):
             ),
         )
         return [_passages(hits, bm25=True) for hits in found]
-
-    def search_hybrid(
-        self,
-        physical: str,
-        queries: Sequence[str],
-        vectors: NDArray[np.float32],
-        *,
-        tenant: str,
-        k: int,
-        dense_weight: float,
-    ) -> list[tuple[Passage, ...]]:
-        """Search both ways and fuse by weight; each arm's scores are first mapped to 0 to 1 by Milvus."""
-        candidates = max(_MIN_CANDIDATES, 4 * k)
-        dense = AnnSearchRequest(
-            data=list(vectors),
-            anns_field="dense",
-            param={"metric_type": "COSINE", "params": {"ef": max(_MIN_EF, 2 * candidates)}},
-            limit=candidates,
-            expr=tenant_is(tenant),
-        )
-        sparse = AnnSearchRequest(
-            data=list(queries),
-            anns_field="sparse",
-            param={"metric_type": "BM25"},
-            limit=candidates,
-            expr=tenant_is(tenant),
-        )
-        found = self._read(
-            physical,
-            lambda client: client.hybrid_search(
-                physical,
-                [dense, sparse],
-                WeightedRanker(dense_weight, 1.0 - dense_weight, norm_score=True),
-                limit=k,
-                output_fields=PASSAGE_FIELDS,
-                timeout=self._timeout_s,
-            ),
-        )
-        return [_passages(hits) for hits in found]
 
 
 def _passages(hits: Sequence[Mapping[str, object]], *, bm25: bool = False) -> tuple[Passage, ...]:

@@ -96,6 +96,7 @@ class ContextLayer:
             tenant=self._tenant,
             k=settings.k,
             dense_weight=settings.dense_weight,
+            section_weight=settings.section_weight,
         )
         since = time.perf_counter()
         try:

@@ -8,7 +8,8 @@ import pytest
 
 from indexer.embedding.embedder import Embedder
 from indexer.errors import InputError, NotFoundError
-from indexer.search import Searcher, open_searcher
+from indexer.fusion import fuse
+from indexer.search import CANDIDATES, Searcher, open_searcher
 from indexer.settings import IndexerSettings
 from indexer.store.milvus import MilvusStore
 from indexer.types import Generation
@@ -48,6 +49,20 @@ def test_the_right_fact_is_first(searcher: Searcher, dense_weight: float) -> Non
         assert scores == sorted(scores, reverse=True)
         assert (result.collection, result.generation) == ("facts", 1)
         assert result.search_ms > 0
+
+
+def test_both_searches_have_a_say_in_a_mix(searcher: Searcher) -> None:
+    found = searcher.candidates(["insects and pump P-117"], collection="facts", tenant="t", depth=CANDIDATES)[0]
+    mixed = searcher.search(["insects and pump P-117"], collection="facts", tenant="t", k=3, dense_weight=0.5)[0]
+    assert mixed.passages == fuse(found.dense, found.text, dense_weight=0.5, section_weight=0.0)[:3]
+    assert (found.text[0].text, mixed.passages[0].score) == (FACTS[2], 1.0)
+
+
+def test_words_of_a_question_are_no_words_to_look_for(searcher: Searcher) -> None:
+    [found] = searcher.search(["what do they do"], collection="facts", tenant="t", k=1, dense_weight=0.0)
+    assert len(found.passages) == 0
+    [found] = searcher.search(["how do the bees do"], collection="facts", tenant="t", k=9, dense_weight=0.0)
+    assert [passage.text for passage in found.passages] == [text for text in FACTS if "bees" in text.lower()]
 
 
 def test_dense_finds_meaning_where_no_word_is_shared(searcher: Searcher) -> None:
@@ -103,6 +118,7 @@ def test_a_collection_of_another_embedder_is_refused_with_both_names(searcher: S
         ({"k": 0}, "k is 0"),
         ({"k": 1001}, "k is 1001"),
         ({"dense_weight": 1.5}, "dense_weight is 1.5"),
+        ({"section_weight": -0.1}, "section_weight is -0.1"),
         ({"tenant": ""}, "Tenant"),
         ({"collection": "a-b"}, "Collection name"),
         ({"queries": ["x", "  "]}, "blank"),

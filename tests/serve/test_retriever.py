@@ -15,8 +15,10 @@ from indexer.passages import SearchResult
 from serve.retriever import Query, RemoteRetrieval, answer_batch
 
 
-def query(text: str, *, collection: str = "handbook", k: int = 2) -> Query:
-    return Query(text=text, collection=collection, tenant="default", k=k, dense_weight=1.0)
+def query(text: str, *, collection: str = "handbook", k: int = 2, section_weight: float = 0.0) -> Query:
+    return Query(
+        text=text, collection=collection, tenant="default", k=k, dense_weight=1.0, section_weight=section_weight
+    )
 
 
 def found(collection: str) -> SearchResult:
@@ -31,7 +33,14 @@ class Searcher:
     calls: list[list[str]] = field(default_factory=list)
 
     def search(
-        self, queries: Sequence[str], *, collection: str, tenant: str, k: int, dense_weight: float
+        self,
+        queries: Sequence[str],
+        *,
+        collection: str,
+        tenant: str,
+        k: int,
+        dense_weight: float,
+        section_weight: float,
     ) -> list[SearchResult]:
         self.calls.append([*queries])
         for cause in (collection, *queries):
@@ -46,10 +55,10 @@ def kinds(answers: Sequence[SearchResult | GraftworkError]) -> list[type]:
 
 def test_queries_that_ask_alike_are_searched_in_one_call_and_answered_in_their_order() -> None:
     searcher = Searcher()
-    queries = [query("a"), query("b", collection="other"), query("c"), query("d", k=3)]
+    queries = [query("a"), query("b", collection="other"), query("c"), query("d", k=3), query("e", section_weight=0.5)]
     answers = answer_batch(searcher, queries)
-    assert searcher.calls == [["a", "c"], ["b"], ["d"]]
-    assert [answer.collection for answer in answers] == ["handbook", "other", "handbook", "handbook"]
+    assert searcher.calls == [["a", "c"], ["b"], ["d"], ["e"]]
+    assert [answer.collection for answer in answers] == ["handbook", "other", "handbook", "handbook", "handbook"]
 
 
 def test_an_unknown_collection_is_the_answer_of_those_who_asked_it() -> None:

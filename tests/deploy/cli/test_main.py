@@ -74,7 +74,7 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
         "adapters import",
         "adapters export",
         "specialists apply",
-        *(f"collections {verb}" for verb in ("list", "show", "diff", "rollback", "prune")),
+        *(f"collections {verb}" for verb in ("list", "show", "diff", "rollback", "prune", "evaluate")),
         *(f"documents {verb}" for verb in ("list", "show", "delete")),
     ],
 )

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from deploy.demo.bootstrap import Estimate
 from deploy.demo.figures import Comparison, Figures
 from deploy.demo.report import TrainingFacts, statement
+from indexer.evaluation.bootstrap import Estimate
 
 
 def training(*, stopped_early):

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from deploy.demo.ask import Answer, Source
-from deploy.demo.bootstrap import Estimate
 from deploy.demo.budget import StageRecord
 from deploy.demo.figures import ArmFigures, Figures
 from deploy.demo.questions import Question
 from deploy.demo.recipe import ARMS
 from deploy.demo.report import DemoReport, TrainingFacts
 from deploy.docs.picture import draw_scores
+from indexer.evaluation.bootstrap import Estimate
 
 QUESTION = Question(
     id="q1", question="Which lamp burns colza?", answer="The red one.", kind="single", split="test",

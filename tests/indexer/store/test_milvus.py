@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from indexer.errors import ConflictError, InputError, NotFoundError, UnavailableError
-from indexer.passages import Passage
 from indexer.sources.provenance import FILE_FIELD
 from indexer.store.milvus import MilvusStore
 from tests.indexer.conftest import free_port, start_milvus, wait_until_listening
@@ -79,8 +78,7 @@ def test_tenants_are_kept_apart_whatever_their_names(store: MilvusStore) -> None
     for name in names:
         assert [p.text for p in store.search_dense(physical, vectors, tenant=name, k=10)[0]] == [f"secret of {name}"]
         assert [p.text for p in store.search_text(physical, ["secret"], tenant=name, k=10)[0]] == [f"secret of {name}"]
-        hybrid = store.search_hybrid(physical, ["secret"], vectors, tenant=name, k=10, dense_weight=0.5)
-        assert [p.text for p in hybrid[0]] == [f"secret of {name}"]
+        assert [place.document_id for place in store.places(physical, tenant=name)] == ["docs/a.md"]
         assert store.count(physical, tenant=name) == 1
         assert len(list(store.scan(physical, tenant=name))) == 1
     assert store.count(physical) == len(names)
@@ -119,26 +117,12 @@ def test_bm25_finds_words_of_headings_and_text(store: MilvusStore) -> None:
     assert found[1] == ()
 
 
-def test_a_weight_near_either_end_orders_like_that_arm_alone(store: MilvusStore) -> None:
-    physical = make(store, "weights")
-    words = ["alpha", "beta", "gamma", "delta"]
-    texts = [" ".join(words[: 1 + n % 4] * (1 + n % 3)) + f" w{n}" for n in range(24)]
-    chunks = [chunk(text, ordinal=n, search_text=text) for n, text in enumerate(texts)]
-    vectors = unit_vectors(24)
-    store.upsert(physical, chunks, vectors, tenant="t")
-
-    def order(found: list[tuple[Passage, ...]]) -> list[int]:
-        return [passage.ordinal for passage in found[0]]
-
-    def hybrid(weight: float) -> list[int]:
-        return order(store.search_hybrid(physical, ["gamma delta"], vectors[5:6], tenant="t", k=5, dense_weight=weight))
-
-    dense = order(store.search_dense(physical, vectors[5:6], tenant="t", k=5))
-    assert hybrid(0.9999) == dense
-    best_words = store.search_text(physical, ["gamma delta"], tenant="t", k=24)[0]
-    scores = {passage.ordinal: passage.score for passage in best_words}
-    mixed = [scores[ordinal] for ordinal in hybrid(0.0001)]
-    assert mixed == pytest.approx([passage.score for passage in best_words[:5]])
+def test_places_tell_document_and_headings_of_every_chunk(store: MilvusStore) -> None:
+    physical = make(store, "places")
+    chunks = [chunk("with", ordinal=0), chunk("without", ordinal=1, heading_path=())]
+    store.upsert(physical, chunks, unit_vectors(2), tenant="t")
+    found = {place.chunk_id: (place.document_id, place.heading_path) for place in store.places(physical, tenant="t")}
+    assert found == {made.chunk_id: ("docs/a.md", made.heading_path) for made in chunks}
 
 
 def test_pickle_leaves_the_connection_out(store: MilvusStore) -> None:
@@ -191,7 +175,7 @@ def test_a_collection_is_found_again_after_the_server_was_stopped_and_started(tm
         wait_until_listening(uri, timeout_s=30)
         ((passage,),) = store.search_dense(physical, unit_vectors(1), tenant="t", k=1)
         assert passage.chunk_id == chunk("kept").chunk_id
-        ((passage,),) = store.search_hybrid(physical, ["kept"], unit_vectors(1), tenant="t", k=1, dense_weight=0.5)
+        ((passage,),) = store.search_text(physical, ["kept"], tenant="t", k=1)
         assert passage.chunk_id == chunk("kept").chunk_id
         store.close()
     finally:

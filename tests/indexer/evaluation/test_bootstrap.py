@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deploy.demo.bootstrap import estimate, paired_difference
+from indexer.evaluation.bootstrap import estimate, paired_difference
 
 SAMPLES = st.lists(st.floats(min_value=-1e6, max_value=1e6), min_size=1, max_size=40)
 

@@ -1,0 +1,1 @@
+"""How well a collection answers: questions with known passages, measures and intervals."""
