@@ -19,10 +19,10 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.terminal_theme import SVG_EXPORT_THEME
 
-from deploy.demo.bootstrap import Estimate
 from deploy.demo.display import WIDTH, choose_shown, show_question
 from deploy.demo.figures import ArmFigures, Figures
 from deploy.demo.report import DemoReport
+from indexer.evaluation.bootstrap import Estimate
 
 ANSWERS, SCORES = "demo-answers.svg", "demo-scores.svg"
 _PANELS: tuple[tuple[str, Callable[[ArmFigures], Estimate | None]], ...] = (
