@@ -1,7 +1,7 @@
 """The `graftwork` command.
 
     graftwork up | down | status | logs | doctor | settings
-    graftwork index PATH... --collection C        graftwork search QUERY --collection C
+    graftwork index SOURCE... --collection C      graftwork search QUERY --collection C
     graftwork train DATASET --name A              graftwork adapters list | show | import | export
     graftwork specialists list | apply | remove   graftwork ask QUESTION --specialist S
     graftwork chat --specialist S                 graftwork demo

@@ -6,6 +6,7 @@ from indexer.parsers.base import Parser
 from indexer.parsers.html import HtmlParser
 from indexer.parsers.json_lines import JsonLinesParser
 from indexer.parsers.markdown import MarkdownParser
+from indexer.parsers.parquet import ParquetParser
 from indexer.parsers.pdf import PdfParser
 from indexer.parsers.plain import PlainParser
 from indexer.parsers.pod import PodParser
@@ -14,6 +15,7 @@ _PARSERS: tuple[Parser, ...] = (
     HtmlParser(),
     JsonLinesParser(),
     MarkdownParser(),
+    ParquetParser(),
     PdfParser(),
     PlainParser(),
     PodParser(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import ray
@@ -36,7 +37,7 @@ from indexer.run.tables import fingerprints_from_table
 from indexer.search import open_store
 from indexer.settings import IndexerSettings
 from indexer.sources.discovery import Discovery, discover
-from indexer.sources.provenance import check_owners, file_exists
+from indexer.sources.provenance import check_owners, existing_files
 from indexer.store.filters import check_tenant
 from indexer.store.generation import check_embedder
 from indexer.store.milvus import MilvusStore
@@ -46,7 +47,7 @@ _DELETE_BATCH = 200  # document ids per filter expression
 
 
 def run_index(
-    paths: Sequence[Path],
+    sources: Sequence[str | Path] | Discovery,
     *,
     collection: str,
     tenant: str,
@@ -61,7 +62,7 @@ def run_index(
     One bad document does not stop a run: it is in the report.
 
     Args:
-        paths: Files and folders.
+        sources: Paths, patterns and URIs, or what `discover` found with the user's lists and patterns.
         collection: Alias; made at the end of its first run.
         tenant: Whose documents these are.
         settings: Where and how.
@@ -69,16 +70,16 @@ def run_index(
         sync: Delete documents of these folders whose file is gone; otherwise they are only reported.
 
     Raises:
-        NotFoundError: A path does not exist.
+        NotFoundError: A path, bucket or object does not exist.
         InputError: Nothing to index, an unreadable folder, a bad setting, or a collection made by another embedder.
         ConflictError: A document's id is that of another file that is stored and still exists; nothing is written then.
-        UnavailableError: Ray is not initialised, or Milvus or the embedder cannot be reached.
+        UnavailableError: Ray is not initialised, or Milvus, the embedder or an object store cannot be reached.
         GraftworkError: Ray stopped the run.
     """
     run = _Run(
         collection=check_alias(collection), tenant=check_tenant(tenant), settings=settings, reporter=Reporter(progress)
     )
-    return run.go(paths, sync=sync)
+    return run.go(sources, sync=sync)
 
 
 class _Run:
@@ -91,11 +92,11 @@ class _Run:
         self._reporter = reporter
         self._seconds: dict[str, float] = {}
 
-    def go(self, paths: Sequence[Path], *, sync: bool) -> IndexReport:
+    def go(self, sources: Sequence[str | Path] | Discovery, *, sync: bool) -> IndexReport:
         began = time.perf_counter()
         self._reporter.tell("discover")
-        with self._timed("discover"):
-            discovery = discover(paths)
+        discovery = sources if isinstance(sources, Discovery) else discover(sources)
+        self._seconds["discover"] = discovery.seconds
         if not ray.is_initialized():
             raise UnavailableError("Ray is not initialised; call ray.init() or start it with `graftwork up`.")
         store = open_store(self._settings)
@@ -162,7 +163,7 @@ class _Run:
             folders=discovery.folders,
             unreadable=unreadable,
             files={file.source_id: file.uri for file in discovery.files},
-            exists=file_exists,
+            existing=partial(existing_files, listed=discovery.left_out),
         )
         check_owners(plan.moved, collection=self._collection)
         return plan, failures

@@ -10,6 +10,7 @@ HTML = "text/html"
 PLAIN = "text/plain"
 JSON_LINES = "application/jsonl"
 PDF = "application/pdf"
+PARQUET = "application/vnd.apache.parquet"
 POD = "text/x-pod"
 
 EXTENSIONS = {
@@ -24,6 +25,7 @@ EXTENSIONS = {
     ".jsonl": JSON_LINES,
     ".ndjson": JSON_LINES,
     ".pdf": PDF,
+    ".parquet": PARQUET,
     ".pod": POD,
 }
 SNIFF_BYTES = 2048
@@ -48,8 +50,8 @@ def detect(name: str, head: bytes) -> str | None:
     if head.startswith(b"%PDF-"):
         return PDF
     declared = EXTENSIONS.get(extension)
-    if declared == PDF:
-        return PDF
+    if declared in (PDF, PARQUET):
+        return declared
     if b"\0" in head and not head.startswith(_BOMS):
         return None
     if extension in _UNTOLD:
