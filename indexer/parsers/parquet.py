@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -72,8 +73,9 @@ class ParquetParser:
 
 
 def _open(stream: BinaryIO) -> parquet.ParquetFile:
+    unbuffered = stream.raw if isinstance(stream, io.BufferedReader) else stream  # what is read lies far apart
     try:
-        return parquet.ParquetFile(stream, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+        return parquet.ParquetFile(unbuffered, buffer_size=_BUFFER_BYTES, pre_buffer=False)
     except (pa.ArrowException, ValueError) as error:
         raise ParseError(f"this is no Parquet file that can be read ({_first_line(error)})") from error
 

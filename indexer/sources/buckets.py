@@ -12,7 +12,7 @@ from indexer.errors import NotFoundError
 from indexer.sources.found import Found
 from indexer.sources.media import SNIFF_BYTES, detect
 from indexer.sources.patterns import make_spec
-from indexer.sources.stores import cause, list_below, look_at, open_source
+from indexer.sources.stores import cause, list_below, look_at, read_head
 from indexer.sources.uris import Bucket, BucketPlace, can_be_opened
 
 _THREADS = 32  # they wait for the store
@@ -76,7 +76,7 @@ def _take_all(found: Found, bucket: Bucket, *, sizes: Mapping[str, int], named: 
     for key in sizes.keys() - set(told):
         _leave_out(found, bucket, key, reason="unsupported")
     with ThreadPoolExecutor(_THREADS) as pool:
-        heads = pool.map(lambda key: _head(bucket.uri(key)), told)
+        heads = pool.map(lambda key: _head(bucket, key), told)
         for key, head in zip(told, heads, strict=True):
             uri, source_id = bucket.uri(key), f"{bucket.name}/{key}"
             if isinstance(head, OSError):
@@ -87,9 +87,8 @@ def _take_all(found: Found, bucket: Bucket, *, sizes: Mapping[str, int], named: 
                 found.left_out.add(uri)
 
 
-def _head(uri: str) -> bytes | OSError:
+def _head(bucket: Bucket, key: str) -> bytes | OSError:
     try:
-        with open_source(uri) as stream:
-            return stream.read(SNIFF_BYTES)
+        return read_head(bucket, key, SNIFF_BYTES)
     except OSError as error:
         return error

@@ -23,7 +23,8 @@ from indexer.errors import NotFoundError, UnavailableError
 from indexer.sources.uris import AZURE, S3, Bucket, file_path, is_file_uri, parse_object
 
 _BUFFER_BYTES = 4 << 20  # per open object: JSON lines are read line by line, and every read is a request
-_RETRY = timedelta(seconds=30)  # Google's client alone would retry for 15 minutes
+_RETRY = timedelta(seconds=15)  # Google's client alone would retry for 15 minutes
+_CAUSE_CHARS = 400  # of an answer that may be a page long
 _QUERY_STRING = re.compile(r"\?[^\s'\"]+")  # may hold a signature
 
 
@@ -38,6 +39,17 @@ def open_source(uri: str) -> BinaryIO:
         return file_path(uri).open("rb")
     bucket, key = parse_object(uri)
     return cast(BinaryIO, io.BufferedReader(_Reader(bucket, key), _BUFFER_BYTES))
+
+
+def read_head(bucket: Bucket, key: str, size: int) -> bytes:
+    """Return the first bytes of an object, at most `size`; no more than that is fetched.
+
+    Raises:
+        OSError: It is not there or cannot be read, others of its store can.
+        UnavailableError: The store cannot be reached.
+    """
+    with _Reader(bucket, key) as reader:
+        return reader.read(size) or b""
 
 
 def list_below(bucket: Bucket, key: str) -> list[fs.FileInfo]:
@@ -92,8 +104,8 @@ def translated(bucket: Bucket) -> Iterator[None]:
 
 
 def cause(error: Exception) -> str:
-    """Return the store's own words in one line, without addresses' query strings."""
-    return _QUERY_STRING.sub("", " ".join(str(error).split())).rstrip(".") or type(error).__name__
+    """Return the store's own words in one short line, without addresses' query strings."""
+    return _QUERY_STRING.sub("", " ".join(str(error).split()))[:_CAUSE_CHARS].rstrip(". ") or type(error).__name__
 
 
 @lru_cache(maxsize=64)

@@ -43,7 +43,7 @@ class Bucket:
     def uri(self, key: str = "") -> str:
         """Return the URI of an object, percent-encoded, without a fragment; of the bucket for an empty key."""
         authority = f"{self.name}@{self.account}{_AZURE_SUFFIXES[0]}" if self.scheme == AZURE else self.name
-        query = f"?{urlencode(self.options)}" if self.options else ""
+        query = f"?{urlencode(self.options, safe=':/')}" if self.options else ""
         return f"{self.scheme}://{authority}{'/' if key else ''}{quote(key, safe='/')}{query}"
 
 
