@@ -34,7 +34,7 @@ def index(
     collection: Annotated[str, typer.Option(help="Alias of the collection; made when missing.")],
     sources: Annotated[
         list[str] | None,
-        typer.Argument(metavar="SOURCE...", help="Files, folders, 'docs/**/*.md'; s3://, gs:// and az:// URIs."),
+        typer.Argument(metavar="SOURCE", help="Files, folders, 'docs/**/*.md'; s3://, gs:// and az:// URIs."),
     ] = None,
     from_list: Annotated[
         list[str] | None, typer.Option(metavar="FILE", help="More of them, one per line; - reads standard input.")

@@ -11,7 +11,7 @@ from indexer.errors import ConflictError, InputError, NotFoundError, Unavailable
 from indexer.run.state import Moved
 from indexer.sources.discovery import discover
 from indexer.sources.provenance import check_owners, existing_files
-from indexer.sources.stores import filesystem, open_source
+from indexer.sources.stores import cause, filesystem, open_source
 from tests.indexer.conftest import free_port
 from tests.s3 import S3Server, running_s3
 
@@ -189,6 +189,11 @@ def test_only_another_object_is_protected_from_replacement(
     check_owners([Moved("farm/docs/soil.md", stored="s3://farm/docs/soil.md", now=now)], collection="c")
     server.delete("farm", "docs/deep/wheat.txt")
     check_owners([Moved("farm/docs/soil.md", stored=stored, now=now)], collection="c")
+
+
+def test_an_address_in_an_answer_is_shown_without_its_query() -> None:
+    error = OSError("GetProperties for 'https://a.example/farm?sv=2026&sig=topsecret' failed.\n403")
+    assert cause(error) == "GetProperties for 'https://a.example/farm' failed. 403"
 
 
 def test_a_folder_and_a_bucket_of_one_name_are_refused(server: S3Server, tmp_path: Path) -> None:
