@@ -98,8 +98,9 @@ def translated(bucket: Bucket) -> Iterator[None]:
         yield
     except (OSError, ValueError) as error:
         raise UnavailableError(
-            f"{bucket.uri()} cannot be used ({cause(error)}); see that its server is reached from here and that the "
-            "environment or the profile of this machine holds credentials that may list and read it."
+            f"{bucket.uri()} cannot be used from {os.uname().nodename} ({cause(error)}); see that it can be reached "
+            "from there and that a profile there or the environment (a worker has that of `graftwork up` or `ray start`) "
+            "holds credentials that may list and read it."
         ) from error
 
 

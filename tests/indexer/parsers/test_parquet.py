@@ -107,16 +107,27 @@ def test_a_file_that_is_no_table_of_documents_is_told(content: bytes, told: str)
     assert told in str(caught.value)
 
 
+class Watched(io.BytesIO):
+    largest = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        self.largest = max(self.largest, len(data))
+        return data
+
+
 def test_memory_is_bound_by_the_batch_and_not_by_the_row_group() -> None:
     """One row group of 120 MiB, as texts of 120 KiB in small pages, and as one of 4 MiB that is stored once for all."""
     texts = [f"{number} " + "word " * 24_000 for number in range(1_000)]
-    many = table({"text": texts}, use_dictionary=False, compression="zstd", write_batch_size=32)
+    many = table({"text": texts}, use_dictionary=False, compression="none", write_batch_size=32)
     once = table({"text": ["w" * 4 * MIB] * 30}, compression="zstd")
     for content, count in ((many, 1_000), (once, 30)):
         before, highest, seen = pa.total_allocated_bytes(), 0, 0
-        for row in ParquetParser().split(io.BytesIO(content), max_bytes=8 * MIB):
+        stream = Watched(content)
+        for row in ParquetParser().split(stream, max_bytes=8 * MIB):
             assert isinstance(row, RawDocument)
             seen, highest = seen + 1, max(highest, pa.total_allocated_bytes() - before)
         assert seen == count
         assert highest < 40 * MIB
+        assert 0 < stream.largest < 8 * MIB
     assert json.loads(row.content)["text"] == "w" * 4 * MIB

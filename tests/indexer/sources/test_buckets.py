@@ -46,6 +46,8 @@ def test_a_prefix_is_a_folder_and_ids_begin_with_the_bucket(server: S3Server) ->
     assert found.files[1].bytes == 6
     assert found.skipped == {"hidden": 1, "unsupported": 2}
     assert (found.folders, found.failures) == (("farm/docs",), ())
+    left_out = {f"s3://farm/docs/{key}{server.query}" for key in ("deep/.git/x.md", "picture.png", "binary.txt")}
+    assert found.left_out == left_out
     whole = discover([f"s3://farm{server.query}"])
     assert ids(whole) == [*ids(found), "farm/other/bees.md"]
     assert whole.folders == ("farm",)
