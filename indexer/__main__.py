@@ -1,4 +1,4 @@
-"""Run the indexer as a job: `python -m indexer PATH... --collection C`."""
+"""Run the indexer as a job: `python -m indexer SOURCE... --collection C`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m indexer PATH... --collection C`, the form that a Ray job runs.
+"""`python -m indexer SOURCE... --collection C`, the form that a Ray job runs.
 
 Settings come from the environment, `GRAFTWORK_INDEXER__MILVUS_URI` and so on, and from the flags here. Ray is the
 cluster at RAY_ADDRESS, or a local one for this run. Progress goes to standard error; the last line of standard output
@@ -38,12 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     try:
         settings = settings_from(os.environ, milvus_uri=parsed.milvus_uri, embedder=parsed.embedder)
-        paths = [Path(path) for path in parsed.paths]
-        discover(paths)
+        found = discover(parsed.sources, lists=parsed.from_list, include=parsed.include, exclude=parsed.exclude)
         probe(settings.milvus_uri)
         _connect_ray()
         report = run_index(
-            paths,
+            found,
             collection=parsed.collection,
             tenant=parsed.tenant or settings.default_tenant,
             settings=settings,
@@ -85,7 +84,19 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m indexer", description="Index documents into a Milvus collection.", epilog=EXIT_CODES
     )
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="files and folders, readable by every Ray node")
+    parser.add_argument(
+        "sources", nargs="*", metavar="SOURCE",
+        help="files, folders, patterns ('docs/**/*.md') and s3://, gs:// or az:// URIs, readable by every Ray node",
+    )  # fmt: skip
+    parser.add_argument(
+        "--from-list", action="append", default=[], metavar="FILE", help="more of them, one per line; - reads them here"
+    )
+    parser.add_argument(
+        "--include", action="append", default=[], metavar="PATTERN", help="only these, as in a .gitignore, such as *.md"
+    )
+    parser.add_argument(
+        "--exclude", action="append", default=[], metavar="PATTERN", help="not these, such as drafts/ or *.min.html"
+    )
     parser.add_argument("--collection", required=True, help="alias of the collection; made when missing")
     parser.add_argument("--tenant", help="whose documents these are (default: the setting default_tenant)")
     parser.add_argument("--milvus-uri", help="Milvus server, such as http://milvus:19530")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 BlockKind = Literal["heading", "paragraph", "item", "code", "table"]
@@ -14,19 +13,16 @@ class SourceFile:
     """A file to index.
 
     Attributes:
-        uri: `file://` URI of the file.
-        path: Absolute path.
+        uri: Where it is, by which any process can open it (`sources.stores.open_source`): `file://`, or in a bucket.
         media_type: What the extension and the first bytes say the file is, such as `text/markdown`.
-        bytes: Size on disk when it was found.
-        root: Absolute folder that document ids are relative to.
-        source_id: `<root folder's name>/<path relative to the root>`, the stem of its documents' ids.
+        bytes: Size when it was found.
+        source_id: `<root folder's name>/<path relative to the root>` or `<bucket>/<key>`, the stem of its documents'
+            ids.
     """
 
     uri: str
-    path: Path
     media_type: str
     bytes: int
-    root: Path
     source_id: str
 
 

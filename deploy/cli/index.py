@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from deploy.settings import Settings
     from indexer.passages import SearchResult
     from indexer.run.report import IndexProgress, IndexReport, NewGeneration
+    from indexer.sources.discovery import Discovery
 
 _SNIPPET = 300
 
@@ -41,8 +42,18 @@ def register(app: typer.Typer) -> None:
 
 def index(
     context: typer.Context,
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders.")],
     collection: Annotated[str, typer.Option(help="Alias of the collection; made when missing.")],
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SOURCE", help="Files, folders, 'docs/**/*.md'; s3://, gs:// and az:// URIs."),
+    ] = None,
+    from_list: Annotated[
+        list[str] | None, typer.Option(metavar="FILE", help="More of them, one per line; - reads standard input.")
+    ] = None,
+    include: Annotated[
+        list[str] | None, typer.Option(metavar="PATTERN", help="Only these, as in a .gitignore, such as '*.md'.")
+    ] = None,
+    exclude: Annotated[list[str] | None, typer.Option(metavar="PATTERN", help="Not these, such as 'drafts/'.")] = None,
     tenant: Annotated[str | None, typer.Option(help="Whose documents these are [the setting default_tenant].")] = None,
     sync: Annotated[bool, typer.Option("--sync", help="Delete documents whose file is gone.")] = False,
     allow_missing: Annotated[
@@ -65,11 +76,10 @@ def index(
     from indexer.errors import PartialError
     from indexer.sources.discovery import discover
 
-    paths = [path.expanduser().absolute() for path in paths]
-    discover(paths)
+    found = discover(sources or [], lists=from_list or [], include=include or [], exclude=exclude or [])
     with quiet_stdout(json_output):
         report = _index(
-            paths,
+            found,
             collection=collection,
             tenant=tenant,
             settings=settings,
@@ -122,7 +132,7 @@ def search(
 
 
 def _index(
-    paths: list[Path], *, collection: str, tenant: str | None, settings: Settings, options: IndexOptions
+    sources: Discovery, *, collection: str, tenant: str | None, settings: Settings, options: IndexOptions
 ) -> IndexReport:
     from deploy.local.runtime import runtime
 
@@ -134,7 +144,7 @@ def _index(
         with _progress_bar(console) as bar:
             task = bar.add_task("looking for documents", total=None, note="")
             return run_index(
-                paths,
+                sources,
                 collection=collection,
                 tenant=tenant or settings.indexer.default_tenant,
                 settings=found.indexer,

@@ -1,8 +1,8 @@
 """The `graftwork` command.
 
     graftwork up | down | status | logs | doctor | settings
-    graftwork index PATH... --collection C        graftwork search QUERY --collection C
-    graftwork collections list | show | diff | rollback | prune
+    graftwork index SOURCE... --collection C      graftwork search QUERY --collection C
+    graftwork collections list | show | diff | rollback | prune | evaluate
     graftwork documents list | show | delete
     graftwork train DATASET --name A              graftwork adapters list | show | import | export
     graftwork specialists list | apply | remove   graftwork ask QUESTION --specialist S

@@ -9,6 +9,7 @@ from indexer.parsers.html import HtmlParser
 from indexer.parsers.json import JsonParser
 from indexer.parsers.json_lines import JsonLinesParser
 from indexer.parsers.markdown import MarkdownParser
+from indexer.parsers.parquet import ParquetParser
 from indexer.parsers.pdf import PdfParser
 from indexer.parsers.plain import PlainParser
 from indexer.parsers.pod import PodParser
@@ -21,6 +22,7 @@ _PARSERS: tuple[Parser, ...] = (
     JsonParser(),
     JsonLinesParser(),
     MarkdownParser(),
+    ParquetParser(),
     PdfParser(),
     PlainParser(),
     PodParser(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
 from indexer.identity import DOCUMENT_ID_MAX_BYTES, shorten
 from indexer.parsers.base import ParsedDocument, ParseError
 from indexer.sources.provenance import with_file
@@ -54,7 +56,7 @@ def build_document(parsed: ParsedDocument, *, source: SourceFile, key: str | Non
     return Document(
         document_id=document_id(source, key),
         uri=uri,
-        title=_clean(parsed.title or key or source.path.stem).strip(),
+        title=_clean(parsed.title or key or PurePosixPath(source.source_id).stem).strip(),
         text=_BETWEEN.join(texts),
         blocks=tuple(blocks),
         metadata=with_file(parsed.metadata, uri=uri, file=source.uri),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
+from functools import partial
 
 from indexer.embedding.embedder import open_embedder
 from indexer.parsers import PARSER_VERSIONS
@@ -17,7 +18,7 @@ from indexer.run.target import Target
 from indexer.run.verify import Expected, Question, verify
 from indexer.run.writing import write_documents
 from indexer.sources.discovery import Discovery
-from indexer.sources.provenance import check_owners, file_exists
+from indexer.sources.provenance import check_owners, existing_files
 from indexer.sources.recorded import recorded_files
 from indexer.store.generation import verified_properties
 from indexer.store.schema import PARSERS_PROPERTY, ROLLED_BACK_PROPERTY
@@ -129,7 +130,7 @@ def _part(run: RunContext, discovery: Discovery, *, tenant: str, live: Generatio
         folders=discovery.folders if own else (),
         unreadable=(*unreadable, *comparison.unreadable),
         files={file.source_id: file.uri for file in files},
-        exists=file_exists,
+        existing=partial(existing_files, listed=discovery.left_out),
     )
     check_owners(against_live.moved, collection=run.collection)
     if own:
@@ -169,7 +170,7 @@ def _write_part(
         folders=(),
         unreadable=part.comparison.unreadable,
         files={file.source_id: file.uri for file in part.files},
-        exists=file_exists,
+        existing=existing_files,
     )
     failures = part.comparison.failures
     outcome = write_documents(run, plan, part.files, made=made, tenant=part.tenant, failed=len(failures))

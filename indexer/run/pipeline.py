@@ -17,7 +17,7 @@ from indexer.names import check_alias
 from indexer.parsers import PARSER_VERSIONS
 from indexer.progress import Counts, Reporter
 from indexer.run.building import build_generation
-from indexer.run.context import RunContext, timed
+from indexer.run.context import RunContext
 from indexer.run.report import IndexProgress, IndexReport, NewGeneration
 from indexer.run.result import Share, report_of
 from indexer.run.stages import Recipe
@@ -26,7 +26,7 @@ from indexer.run.updating import update_live
 from indexer.run.verify import read_questions
 from indexer.search import open_store
 from indexer.settings import IndexerSettings
-from indexer.sources.discovery import discover
+from indexer.sources.discovery import Discovery, discover
 from indexer.store.filters import check_tenant
 from indexer.store.holding import holding
 from indexer.store.milvus import MilvusStore
@@ -35,7 +35,7 @@ from indexer.types import Identity
 
 
 def run_index(
-    paths: Sequence[Path],
+    sources: Sequence[str | Path] | Discovery,
     *,
     collection: str,
     tenant: str,
@@ -56,7 +56,7 @@ def run_index(
     it, with every document of the live one, and takes its place when it has passed.
 
     Args:
-        paths: Files and folders.
+        sources: Paths, patterns and URIs, or what `discover` found with the user's lists and patterns.
         collection: Alias; made at the end of its first run.
         tenant: Whose documents these are.
         settings: Where and how.
@@ -67,11 +67,11 @@ def run_index(
         questions: Golden questions that a new generation must answer, JSON lines with `question` and `document`.
 
     Raises:
-        NotFoundError: A path does not exist.
+        NotFoundError: A path, bucket or object does not exist.
         InputError: Nothing to index, an unreadable folder, or a bad setting.
         ConflictError: Another process writes there; or a document's id is that of another file that is stored and still
             exists; or a new generation would lose documents, or did not pass, or is not allowed.
-        UnavailableError: Ray is not initialised, or Milvus or the embedder cannot be reached.
+        UnavailableError: Ray is not initialised, or Milvus, the embedder or an object store cannot be reached.
         GraftworkError: Ray stopped the run.
     """
     check_alias(collection)
@@ -79,8 +79,8 @@ def run_index(
     reporter, began, seconds = Reporter(progress), time.perf_counter(), dict[str, float]()
     asked = read_questions(questions) if questions is not None else []
     reporter.tell("discover")
-    with timed(seconds, "discover"):
-        discovery = discover(paths)
+    discovery = sources if isinstance(sources, Discovery) else discover(sources)
+    seconds["discover"] = discovery.seconds
     if not ray.is_initialized():
         raise UnavailableError("Ray is not initialised; call ray.init() or start it with `graftwork up`.")
     store, files = open_store(settings), resolve_embedder(settings.embedder)

@@ -32,6 +32,7 @@ from indexer.run.tables import (
     with_vectors,
 )
 from indexer.settings import IndexerSettings
+from indexer.sources.stores import open_source
 from indexer.types import Chunk, FailedDocument, SourceFile
 
 _ROWS_PER_TABLE = 512  # bounds what one task holds of a file with very many documents
@@ -82,7 +83,7 @@ def _fingerprints(source: SourceFile, recipe: Recipe) -> Iterator[Fingerprint | 
 
 
 def _split(source: SourceFile, recipe: Recipe) -> Iterator[RawDocument | SplitFailure]:
-    with source.path.open("rb") as stream:
+    with open_source(source.uri) as stream:
         yield from PARSERS[source.media_type].split(stream, max_bytes=recipe.max_document_bytes)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from indexer.types import StoredRow
@@ -105,7 +105,7 @@ def make_plan(
     folders: Sequence[str],
     unreadable: Iterable[str],
     files: Mapping[str, str],
-    exists: Callable[[str], bool],
+    existing: Callable[[Collection[str]], Set[str]],
 ) -> Plan:
     """Compare what is stored with what was found.
 
@@ -118,7 +118,7 @@ def make_plan(
         folders: Names of the folder roots; only their documents can vanish.
         unreadable: Source ids that could not be read in whole; their documents have not vanished.
         files: URIs of the files of this run by source id.
-        exists: Tells whether there is a file at a URI.
+        existing: Returns those of some URIs at which there is a file.
     """
     new: set[str] = set()
     changed: set[str] = set()
@@ -140,15 +140,16 @@ def make_plan(
         moved += [Moved(document.document_id, stored=file, now=now) for file in origins if file != now]
     seen = new | changed | unchanged
     kept, read = tuple(unreadable), frozenset(files.values())
-    vanished = sorted(
-        document_id
+    missing = {
+        document_id: [file for file in stored.files if file not in read]
         for document_id, stored in known.items()
         if document_id not in seen
         and _is_under(document_id, folders)
         and not _is_under_source(document_id, kept)
         and stored.files
-        and all(file in read or not exists(file) for file in stored.files)
-    )
+    }
+    there = existing({file for origins in missing.values() for file in origins})
+    vanished = sorted(document_id for document_id, origins in missing.items() if there.isdisjoint(origins))
     return Plan(
         new=frozenset(new),
         changed=frozenset(changed),

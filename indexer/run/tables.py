@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -18,10 +17,8 @@ _PAIRS = pa.map_(pa.string(), pa.string())
 SOURCE_SCHEMA = pa.schema(
     [
         ("uri", pa.string()),
-        ("path", pa.binary()),  # file names need not be UTF-8
         ("media_type", pa.string()),
         ("bytes", pa.int64()),
-        ("root", pa.binary()),
         ("source_id", pa.string()),
         ("skip", _STRINGS),
     ]
@@ -66,10 +63,8 @@ def sources_to_rows(sources: Iterable[tuple[SourceFile, tuple[str, ...]]]) -> li
     return [
         {
             "uri": source.uri,
-            "path": bytes(source.path),
             "media_type": source.media_type,
             "bytes": source.bytes,
-            "root": bytes(source.root),
             "source_id": source.source_id,
             "skip": list(skip),
         }
@@ -82,17 +77,11 @@ def sources_from_table(table: pa.Table) -> Iterator[tuple[SourceFile, frozenset[
     for row in table.to_pylist():
         source = SourceFile(
             uri=row["uri"],
-            path=Path(_path(row["path"])),
             media_type=row["media_type"],
             bytes=row["bytes"],
-            root=Path(_path(row["root"])),
             source_id=row["source_id"],
         )
         yield source, frozenset(row["skip"])
-
-
-def _path(raw: bytes) -> str:
-    return raw.decode("utf-8", "surrogateescape")
 
 
 def fingerprints_to_table(found: Iterable[Fingerprint | tuple[str, FailedDocument]]) -> pa.Table:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from indexer.parsers import PARSER_VERSIONS
 from indexer.run.comparing import read_fingerprints
 from indexer.run.context import RunContext
@@ -10,7 +12,7 @@ from indexer.run.result import Share
 from indexer.run.state import gather, make_plan
 from indexer.run.writing import write_documents
 from indexer.sources.discovery import Discovery
-from indexer.sources.provenance import check_owners, file_exists
+from indexer.sources.provenance import check_owners, existing_files
 from indexer.store.schema import PARSERS_PROPERTY
 from indexer.types import Generation
 
@@ -33,7 +35,7 @@ def update_live(run: RunContext, discovery: Discovery, *, made: Generation, sync
             folders=discovery.folders,
             unreadable=(*discovery.unreadable, *comparison.unreadable),
             files={file.source_id: file.uri for file in discovery.files},
-            exists=file_exists,
+            existing=partial(existing_files, listed=discovery.left_out),
         )
         check_owners(plan.moved, collection=run.collection)
     failures = [*discovery.failures, *comparison.failures]

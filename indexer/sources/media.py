@@ -12,6 +12,7 @@ from indexer.parsers.html import HtmlParser
 from indexer.parsers.json import JsonParser
 from indexer.parsers.json_lines import JsonLinesParser
 from indexer.parsers.ooxml import OLE2, ZIP, sniff_kind
+from indexer.parsers.parquet import ParquetParser
 from indexer.parsers.pdf import PdfParser
 from indexer.parsers.plain import PlainParser
 from indexer.parsers.pod import PodParser
@@ -20,7 +21,7 @@ from indexer.parsers.xlsx import XlsxParser
 SNIFF_BYTES = 8192  # enough for the list of parts at the front of an Office file
 
 _OFFICE = {"docx": DocxParser.media_type, "xlsx": XlsxParser.media_type}
-_BINARY = frozenset({PdfParser.media_type, *_OFFICE.values()})
+_BINARY = frozenset({ParquetParser.media_type, PdfParser.media_type, *_OFFICE.values()})
 _UNTOLD = frozenset({"", ".txt", ".text"})  # extensions that promise nothing about the content
 _RTF = b"{\\rtf"
 _BOM = b"\xef\xbb\xbf"
@@ -34,8 +35,8 @@ _JSON_LINES_START = re.compile(rb"\{[^\n]*\}[ \t\r]*\n\s*\{")
 def detect(name: str, head: bytes) -> str | None:
     """Return the media type of a file, or None where no parser reads it.
 
-    PDF and Office files are known by their content whatever their name; HTML by its doctype in any text; for a name
-    without extension and `.txt` all of the content counts. A file of a text format that is binary is nothing.
+    PDF, Parquet and Office files are known by their content whatever their name; HTML by its doctype in any text; for a
+    name without extension and `.txt` all of the content counts. A file of a text format that is binary is nothing.
 
     Args:
         name: The file's name; its extension counts unless the content contradicts it.
@@ -45,6 +46,8 @@ def detect(name: str, head: bytes) -> str | None:
     declared = EXTENSIONS.get(extension)
     if head.startswith(b"%PDF-"):
         return PdfParser.media_type
+    if head.startswith(b"PAR1"):
+        return ParquetParser.media_type
     if head.startswith(ZIP) and (kind := sniff_kind(head)) is not None:
         return _OFFICE[kind]
     if declared in _BINARY:

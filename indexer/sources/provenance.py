@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from urllib.parse import unquote_to_bytes, urlsplit
+from collections.abc import Collection, Mapping, Sequence
 
-from indexer.errors import ConflictError
+from pyarrow import fs
+
+from indexer.errors import ConflictError, NotFoundError
 from indexer.run.state import Moved
+from indexer.sources.stores import look_at, same_object
+from indexer.sources.uris import Bucket, file_path, is_file_uri, is_source_uri, parse_object
 
 URI_MAX_BYTES = 2048
 FILE_FIELD = "graftwork.file"  # in a row's metadata, where the row's own URI does not tell the file
@@ -33,16 +35,36 @@ def stored_file(uri: str, metadata: object) -> str | None:
     fields = json.loads(metadata) if isinstance(metadata, str | bytes) else metadata
     if isinstance(fields, Mapping) and (file := fields.get(FILE_FIELD)):
         return str(file)
-    return uri.partition("#")[0] if uri.startswith("file://") else None
+    return uri.partition("#")[0] if is_source_uri(uri) else None
 
 
-def file_path(uri: str) -> Path:
-    """Return the path in a `file://` URI; names that are not UTF-8 come back as they were."""
-    return Path(os.fsdecode(unquote_to_bytes(urlsplit(uri).path)))
+def existing_files(uris: Collection[str], *, listed: Collection[str] = frozenset()) -> frozenset[str]:
+    """Return those of some files that are there; one that cannot be looked at is not gone.
+
+    Args:
+        uris: URIs of files and objects.
+        listed: Some that are known to be there.
+
+    Raises:
+        UnavailableError: An object store cannot be reached or refuses the question.
+    """
+    there = {uri for uri in uris if uri in listed or (is_file_uri(uri) and _file_exists(uri))}
+    keys_by_bucket: dict[Bucket, dict[str, str]] = {}
+    for uri in uris:
+        if uri not in listed and not is_file_uri(uri):
+            bucket, key = parse_object(uri)
+            keys_by_bucket.setdefault(bucket, {})[key] = uri
+    for bucket, keys in keys_by_bucket.items():
+        try:
+            infos = look_at(bucket, list(keys))
+        except NotFoundError:
+            there |= set(keys.values())
+            continue
+        there |= {uri for uri, info in zip(keys.values(), infos, strict=True) if info.type == fs.FileType.File}
+    return frozenset(there)
 
 
-def file_exists(uri: str) -> bool:
-    """Tell whether a file is there; one that cannot be looked at is not gone."""
+def _file_exists(uri: str) -> bool:
     try:
         file_path(uri).stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -59,21 +81,31 @@ def check_owners(moved: Sequence[Moved], *, collection: str) -> None:
 
     Raises:
         ConflictError: There are such rows; both files are named.
+        UnavailableError: An object store cannot be reached, so that it cannot be told.
     """
-    taken = [document for document in moved if file_exists(document.stored) and not _same_file(document)]
+    there = existing_files({document.stored for document in moved})
+    taken = [document for document in moved if document.stored in there and not _same_file(document)]
     if not taken:
         return
     first, others = taken[0], len(taken) - 1
     more = f" (so would {others} more)" if others else ""
     raise ConflictError(
-        f"{file_path(first.now)} has the id {first.document_id!r}, under which collection {collection!r} holds "
-        f"{file_path(first.stored)}, a file that still exists, and would replace it{more}; "
+        f"{_shown(first.now)} has the id {first.document_id!r}, under which collection {collection!r} holds "
+        f"{_shown(first.stored)}, a file that still exists, and would replace it{more}; "
         "index one of the two folders into another collection, or their parent folder once."
     )
 
 
 def _same_file(document: Moved) -> bool:
+    if is_file_uri(document.stored) != is_file_uri(document.now):
+        return False
+    if not is_file_uri(document.now):
+        return same_object(document.stored, document.now)
     try:
         return os.path.samefile(file_path(document.stored), file_path(document.now))
     except OSError:
         return False
+
+
+def _shown(uri: str) -> str:
+    return str(file_path(uri)) if is_file_uri(uri) else uri

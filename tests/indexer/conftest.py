@@ -1,4 +1,4 @@
-"""A milvus-lite server, a tokenizer, an embedder and a small Ray, each once per session."""
+"""A milvus-lite server, an S3 server, a tokenizer, an embedder and a small Ray, each once per session."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from indexer.errors import UnavailableError
 from indexer.settings import IndexerSettings
 from indexer.store.connection import probe
 from indexer.store.milvus import MilvusStore
+from tests.s3 import S3Server, running_s3
 
 
 def free_port() -> int:
@@ -68,6 +69,12 @@ def store(milvus_uri: str) -> Iterator[MilvusStore]:
 @pytest.fixture
 def settings(milvus_uri: str) -> IndexerSettings:
     return IndexerSettings(milvus_uri=milvus_uri)
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with running_s3(free_port(), tmp_path_factory.mktemp("s3") / "log") as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

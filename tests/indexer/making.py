@@ -17,10 +17,8 @@ def source(path: str = "/docs/guide.md", media_type: str = "text/markdown") -> S
     place = Path(path)
     return SourceFile(
         uri=place.as_uri(),
-        path=place,
         media_type=media_type,
         bytes=1,
-        root=place.parent,
         source_id=f"{place.parent.name}/{place.name}",
     )
 

@@ -54,8 +54,13 @@ def test_errors_are_one_line_and_an_exit_code(tmp_path: Path, capsys: pytest.Cap
     (tmp_path / "a.md").write_text("# A")
     assert main([str(tmp_path), "--collection", "c", "--milvus-uri", f"http://127.0.0.1:{free_port()}"]) == 4
     assert main([str(tmp_path), "--collection", "c", "--milvus-uri", "local.db"]) == 2
+    assert main(["--collection", "c"]) == 2
+    assert main([str(tmp_path), "--include", "*.txt", "--collection", "c"]) == 2
+    assert main([str(tmp_path / "*.md"), "--exclude", "a.*", "--collection", "c"]) == 2
+    assert main(["--from-list", str(tmp_path / "missing.txt"), "--collection", "c"]) == 6
+    assert main(["s3://b?endpoint_override=127.0.0.1:9&scheme=http", "--collection", "c"]) == 4
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 9
     assert all(line.startswith("error: ") for line in lines)
 
 

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from docx import Document
 from openpyxl import Workbook
+from pyarrow import parquet
 
 from indexer.chunking.chunker import ChunkerSettings
 from indexer.embedding.files import EMBEDDED_NAME, resolve_embedder
-from indexer.errors import InputError
+from indexer.errors import InputError, UnavailableError
 from indexer.parsers import PARSERS
 from indexer.parsers.ooxml import OLE2
 from indexer.progress import Counts
@@ -25,10 +28,13 @@ from indexer.run.tables import (
 )
 from indexer.settings import IndexerSettings
 from indexer.sources.discovery import discover
+from indexer.sources.provenance import stored_file
+from indexer.sources.stores import filesystem
 from indexer.types import Chunk, FailedDocument
 from tests.indexer.making import chunk
 from tests.indexer.parsers.making import make_docx, make_xlsx, saved, with_part
 from tests.indexer.parsers.test_pdf import make_pdf
+from tests.s3 import S3Server
 
 
 class CountingBoard:
@@ -58,9 +64,7 @@ def sources(tmp_path: Path) -> pa.Table:
     (tmp_path / "bad.pdf").write_bytes(b"%PDF-1.7 no")
     (tmp_path / "many.jsonl").write_text('{"id": "a", "text": "A"}\nbroken\n{"id": "b", "text": "B"}\n')
     return pa.Table.from_pylist(
-        sources_to_rows(
-            [(file, ("a",) if file.path.suffix == ".jsonl" else ()) for file in discover([tmp_path]).files]
-        ),
+        sources_to_rows([(file, ("a",) if file.uri.endswith(".jsonl") else ()) for file in discover([tmp_path]).files]),
         schema=SOURCE_SCHEMA,
     )
 
@@ -158,6 +162,47 @@ def test_a_file_that_went_away_is_a_failure(sources: pa.Table, recipe: Recipe, t
     items = list(fingerprints_from_table(compare(sources, recipe=recipe)))
     reasons = {item[1].uri.rsplit("/", 1)[1]: item[1].reason for item in items if not isinstance(item, Fingerprint)}
     assert reasons["good.md"] == "the file cannot be read: No such file or directory"
+
+
+@pytest.fixture
+def stored(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[pa.Table]:
+    filesystem.cache_clear()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "someone")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "topsecret")
+    s3.start_with("farm")
+    s3.put("farm", "docs/good.md", "Text without a title.")
+    s3.put("farm", "docs/many.jsonl", '{"id": "a", "text": "A"}\nbroken\n{"id": "b", "text": "B"}\n')
+    sink = BytesIO()
+    parquet.write_table(pa.table({"id": ["x", "y"], "text": ["X", None]}), sink)
+    s3.put("farm", "docs/rows.parquet", sink.getvalue())
+    found = discover([f"s3://farm/docs/{s3.query}"])
+    yield pa.Table.from_pylist(sources_to_rows([(file, ()) for file in found.files]), schema=SOURCE_SCHEMA)
+    filesystem.cache_clear()
+
+
+def test_objects_are_read_where_the_worker_is(stored: pa.Table, recipe: Recipe, s3: S3Server) -> None:
+    items = list(fingerprints_from_table(compare(stored, recipe=recipe)))
+    ids = ["farm/docs/good.md", "farm/docs/many.jsonl#a", "farm/docs/many.jsonl#b", "farm/docs/rows.parquet#x"]
+    assert [item.document_id for item in items if isinstance(item, Fingerprint)] == ids
+    failures = [item[1] for item in items if not isinstance(item, Fingerprint)]
+    assert [failure.uri.rpartition("#")[2] for failure in failures] == ["L2", "R2"]
+    chunks, _, _ = chunks_from_table(pa.concat_tables(prepare(stored, recipe=recipe, board=CountingBoard())))  # type: ignore[arg-type]
+    assert [made.document_id for made in chunks] == ids
+    assert chunks[0].title == "good"
+    assert stored_file(chunks[1].uri, dict(chunks[1].metadata)) == stored.column("uri")[1].as_py()
+
+    s3.delete("farm", "docs/good.md")
+    reasons = [
+        item[1].reason for item in fingerprints_from_table(compare(stored, recipe=recipe)) if isinstance(item, tuple)
+    ]
+    assert reasons[0] == "the file cannot be read: No such file or directory"
+
+
+def test_a_store_that_refuses_stops_the_run_instead_of_failing_every_document(
+    stored: pa.Table, recipe: Recipe, s3: S3Server
+) -> None:
+    with s3.checking_credentials(), pytest.raises(UnavailableError, match=r"s3://farm.*ACCESS_DENIED"):
+        compare(stored, recipe=recipe)
 
 
 def test_a_parser_with_a_bug_costs_one_document(

@@ -31,7 +31,12 @@ def plan_of(
     files = {document.source_id: f"file://{at}/{document.source_id}" for document in documents}
     there = {*files.values(), *existing}
     return make_plan(
-        documents, known=gather(stored), folders=folders, unreadable=unreadable, files=files, exists=there.__contains__
+        documents,
+        known=gather(stored),
+        folders=folders,
+        unreadable=unreadable,
+        files=files,
+        existing=there.intersection,
     )
 
 

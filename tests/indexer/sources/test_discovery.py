@@ -124,3 +124,46 @@ def test_an_unreadable_folder_or_file_is_reported(folder: Path, monkeypatch: pyt
     }
     with pytest.raises(InputError, match="deep cannot be read: Permission denied"):
         discover([folder / "deep"])
+
+
+def test_a_pattern_of_paths_gives_the_ids_that_its_folder_would(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    assert [file.source_id for file in discover(["deep/**/*.txt", "*.md"]).files] == ["deep/a.txt", "docs/b.md"]
+    found = discover([f"{folder}/**/*.md"])
+    assert [file.source_id for file in found.files] == ["docs/b.md"]
+    assert found.skipped == {"hidden": 2, "symlink": 2, "excluded": 2}
+    assert found.folders == ("docs",)
+    with pytest.raises(InputError, match="4 excluded"):
+        discover([folder / "*.xyz", folder / "deep" / "*.xyz"])
+
+
+def test_a_file_named_like_a_pattern_is_that_file(folder: Path) -> None:
+    (folder / "b[1]*.md").write_text("# literal")
+    assert [file.source_id for file in discover([folder / "b[1]*.md"]).files] == ["docs/b[1]*.md"]
+
+
+def test_include_and_exclude_hold_for_files_given_by_name_too(folder: Path) -> None:
+    found = discover([folder, folder / ".hidden.md"], exclude=["/deep/"])
+    assert [file.source_id for file in found.files] == ["docs/.hidden.md", "docs/b.md"]
+    assert found.skipped["excluded"] == 1
+    found = discover([folder / "b.md", folder / "deep" / "a.txt"], include=["*.txt"])
+    assert [file.source_id for file in found.files] == ["deep/a.txt"]
+    with pytest.raises(InputError, match="1 excluded left out"):
+        discover([folder / "b.md"], include=["*.txt"])
+
+
+def test_an_excluded_folder_is_not_looked_into(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = os.scandir
+
+    def guarded(path: Path) -> Iterator[os.DirEntry[str]]:
+        assert path.name != "deep"
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    assert len(discover([folder], exclude=["deep"]).files) == 1
+
+
+def test_sources_of_a_list_are_added(folder: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"{folder}/deep\n{(folder / 'b.md').as_uri()}\n")
+    assert [file.source_id for file in discover([], lists=[str(listed)]).files] == ["deep/a.txt", "docs/b.md"]

@@ -8,7 +8,8 @@ import pytest
 
 from indexer.errors import ConflictError
 from indexer.run.state import Moved
-from indexer.sources.provenance import FILE_FIELD, check_owners, file_exists, file_path, stored_file, with_file
+from indexer.sources.provenance import FILE_FIELD, check_owners, existing_files, stored_file, with_file
+from indexer.sources.uris import file_path
 
 LONG = "file:///" + "x" * 2100
 
@@ -43,9 +44,8 @@ def test_files_are_found_by_their_uris(tmp_path: Path) -> None:
     odd = tmp_path / os.fsdecode(b"caf\xe9 #1?.md")
     odd.write_text("x")
     assert file_path(odd.as_uri()) == odd
-    assert file_exists(odd.as_uri())
-    assert not file_exists((tmp_path / "gone.md").as_uri())
-    assert not file_exists((odd / "below-a-file").as_uri())
+    gone = {(tmp_path / "gone.md").as_uri(), (odd / "below-a-file").as_uri()}
+    assert existing_files({odd.as_uri(), *gone}) == {odd.as_uri()}
 
 
 def test_a_file_that_cannot_be_looked_at_is_not_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +53,8 @@ def test_a_file_that_cannot_be_looked_at_is_not_gone(tmp_path: Path, monkeypatch
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "stat", refuse)
-    assert file_exists((tmp_path / "x").as_uri())
+    uri = (tmp_path / "x").as_uri()
+    assert existing_files([uri]) == {uri}
 
 
 def test_another_file_that_exists_is_not_replaced(tmp_path: Path) -> None:
