@@ -76,7 +76,8 @@ def index(
     from indexer.errors import PartialError
     from indexer.sources.discovery import discover
 
-    found = discover(sources or [], lists=from_list or [], include=include or [], exclude=exclude or [])
+    with notes().status("looking for documents"):
+        found = discover(sources or [], lists=from_list or [], include=include or [], exclude=exclude or [])
     with quiet_stdout(json_output):
         report = _index(
             found,

@@ -99,8 +99,8 @@ def translated(bucket: Bucket) -> Iterator[None]:
     except (OSError, ValueError) as error:
         raise UnavailableError(
             f"{bucket.uri()} cannot be used from {os.uname().nodename} ({cause(error)}); see that it can be reached "
-            "from there and that a profile there or the environment (a worker has that of `graftwork up` or of "
-            "`ray start`) holds credentials that may list and read it."
+            "from there and that a profile there or the environment (of a worker that of `graftwork up`) "
+            "holds credentials that may list and read it."
         ) from error
 
 

@@ -10,19 +10,21 @@ from indexer.sources.recorded import recorded_files, source_of
 
 
 @pytest.mark.parametrize(
-    ("document_id", "path", "place"),
+    ("document_id", "uri", "source_id"),
     [
-        ("docs/a.md", "/srv/docs/a.md", ("docs/a.md", "/srv/docs")),
-        ("docs/deep/a.md", "/srv/docs/deep/a.md", ("docs/deep/a.md", "/srv/docs")),
-        ("docs/f.jsonl#one", "/srv/docs/f.jsonl", ("docs/f.jsonl", "/srv/docs")),
-        ("docs/c#.md#k", "/docs/c#.md", ("docs/c#.md", "/docs")),
-        ("docs/a.md", "/srv/moved/a.md", None),
-        ("shortened~1234", "/srv/docs/a.md", None),
+        ("docs/a.md", "file:///srv/docs/a.md", "docs/a.md"),
+        ("docs/deep/a.md", "file:///srv/docs/deep/a.md", "docs/deep/a.md"),
+        ("docs/f.jsonl#one", "file:///srv/docs/f.jsonl", "docs/f.jsonl"),
+        ("docs/c#.md#k", "file:///docs/c%23.md", "docs/c#.md"),
+        ("docs/a.md", "file:///srv/moved/a.md", None),
+        ("shortened~1234", "file:///srv/docs/a.md", None),
+        ("bucket/docs/a.md", "s3://bucket/docs/a.md", "bucket/docs/a.md"),
+        ("bucket/docs/f.jsonl#one", "s3://bucket/docs/f.jsonl", "bucket/docs/f.jsonl"),
+        ("docs/a.md", "s3://bucket/docs/a.md", None),
     ],
 )
-def test_the_id_and_the_file_tell_the_root(document_id: str, path: str, place: tuple[str, str] | None) -> None:
-    found = source_of(document_id, Path(path))
-    assert found == (None if place is None else (place[0], Path(place[1])))
+def test_the_id_and_the_uri_tell_the_source(document_id: str, uri: str, source_id: str | None) -> None:
+    assert source_of(document_id, uri) == source_id
 
 
 def test_remembered_files_are_read_again_as_they_were_discovered(tmp_path: Path) -> None:
@@ -38,7 +40,15 @@ def test_remembered_files_are_read_again_as_they_were_discovered(tmp_path: Path)
         "docs/taken.txt": KnownDocument(files=(files["docs/taken.txt"].uri,)),
         "docs/gone.md": KnownDocument(files=((root / "gone.md").as_uri(),)),
         "docs/untold.md": KnownDocument(),
-        "bucket/x.md": KnownDocument(files=("s3://bucket/x.md",)),
+        "site/x.md": KnownDocument(files=("https://site/x.md",)),
     }
     found = recorded_files(remembered, taken={"docs/taken.txt"})
     assert found == [files["docs/deep/a b.md"], files["docs/f.jsonl"]]
+
+
+def test_remembered_objects_are_read_again(s3: S3Server) -> None:
+    s3.put("docs", "deep/a b.md", b"words")
+    uri = f"s3://docs/deep/a%20b.md"
+    [found] = recorded_files({"docs/deep/a b.md": KnownDocument(files=(uri,))}, taken=())
+    assert (found.source_id, found.bytes, found.media_type) == ("docs/deep/a b.md", 5, "text/markdown")
+    assert recorded_files({"docs/gone.md": KnownDocument(files=("s3://docs/gone.md",))}, taken=()) == []
