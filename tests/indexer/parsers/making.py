@@ -6,8 +6,10 @@ import io
 from collections.abc import Callable, Sequence
 from zipfile import ZIP_DEFLATED, ZipFile
 
+import pyarrow as pa
 from docx import Document
 from openpyxl import Workbook
+from pyarrow import parquet
 
 
 def make_docx(*paragraphs: str, title: str = "") -> bytes:
@@ -25,6 +27,12 @@ def make_xlsx(*sheets: Sequence[Sequence[object]]) -> bytes:
         for row in rows:
             sheet.append(list(row))
     return saved(book)
+
+
+def make_parquet(rows: Sequence[dict[str, object]]) -> bytes:
+    file = io.BytesIO()
+    parquet.write_table(pa.Table.from_pylist(rows), file)
+    return file.getvalue()
 
 
 def saved(file: object) -> bytes:

@@ -11,7 +11,7 @@ from indexer.parsers import EXTENSIONS, PARSERS
 from indexer.parsers.base import ParseError, RawDocument
 from indexer.parsers.document import build_document
 from tests.indexer.making import source
-from tests.indexer.parsers.making import make_docx, make_xlsx
+from tests.indexer.parsers.making import make_docx, make_parquet, make_xlsx
 from tests.indexer.parsers.test_pdf import make_pdf
 
 DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
@@ -25,6 +25,7 @@ SAMPLES = {
     "text/x-pod": b"=head1 NAME\n\nB<x> - C<< y >>\n\n=over\n\n=item *\n\nz\n\n=back\n",
     "application/json": b'[{"text": "x", "id": "a"}, {"b": [1, {"c": "d"}]}]',
     "application/jsonl": b'{"text": "x"}\n{"a": {"b": [1, 2]}}\n',
+    "application/vnd.apache.parquet": make_parquet([{"id": "a", "text": "One."}, {"id": "b", "text": "Two."}]),
     "text/csv": b'Crop;Days\n"Oats; white";90\nRye;110\n',
     "text/plain": "Größe und Maß\n\nText".encode("cp1252"),
 }

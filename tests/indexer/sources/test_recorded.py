@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from indexer.errors import UnavailableError
 from indexer.run.state import KnownDocument
 from indexer.sources.discovery import discover
 from indexer.sources.recorded import recorded_files, source_of
+from indexer.sources.stores import filesystem
+from tests.s3 import S3Server
 
 
 @pytest.mark.parametrize(
@@ -46,9 +49,21 @@ def test_remembered_files_are_read_again_as_they_were_discovered(tmp_path: Path)
     assert found == [files["docs/deep/a b.md"], files["docs/f.jsonl"]]
 
 
-def test_remembered_objects_are_read_again(s3: S3Server) -> None:
-    s3.put("docs", "deep/a b.md", b"words")
-    uri = f"s3://docs/deep/a%20b.md"
-    [found] = recorded_files({"docs/deep/a b.md": KnownDocument(files=(uri,))}, taken=())
+def test_remembered_objects_are_read_again(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "someone")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "topsecret")
+    filesystem.cache_clear()
+    s3.start_with("docs")
+    s3.put("docs", "deep/a b.md", "words")
+    remembered = {
+        "docs/deep/a b.md": KnownDocument(files=(f"s3://docs/deep/a%20b.md{s3.query}",)),
+        "docs/gone.md": KnownDocument(files=(f"s3://docs/gone.md{s3.query}",)),
+    }
+    [found] = recorded_files(remembered, taken=())
     assert (found.source_id, found.bytes, found.media_type) == ("docs/deep/a b.md", 5, "text/markdown")
-    assert recorded_files({"docs/gone.md": KnownDocument(files=("s3://docs/gone.md",))}, taken=()) == []
+
+
+def test_a_store_that_is_away_is_not_a_store_without_objects() -> None:
+    away = "s3://docs/a.md?endpoint_override=127.0.0.1:1&scheme=http&anonymous=true"
+    with pytest.raises(UnavailableError, match="s3://docs"):
+        recorded_files({"docs/a.md": KnownDocument(files=(away,))}, taken=())
