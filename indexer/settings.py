@@ -67,7 +67,9 @@ class IndexerSettings(BaseModel):
         default="default", min_length=1, description="Tenant of rows and queries that name none."
     )
     max_document_bytes: int = Field(
-        default=32 * 1024 * 1024, ge=1024, description="A larger document is reported as failed, not read."
+        default=32 * 1024 * 1024,
+        ge=1024,
+        description="A larger document is reported as failed, not read; DOCX and XLSX count by their unpacked text.",
     )
     write_batch_size: int = Field(default=500, ge=1, le=5000, description="Chunks per upsert call.")
 

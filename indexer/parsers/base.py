@@ -74,7 +74,7 @@ class Parser(Protocol):
         ...
 
     def split(self, stream: BinaryIO, *, max_bytes: int) -> Iterator[RawDocument | SplitFailure]:
-        """Yield the documents in a file, holding one at a time; none is larger than `max_bytes`.
+        """Yield the documents in a file that can be sought, holding one at a time; none is larger than `max_bytes`.
 
         Raises:
             ParseError: The file as a whole cannot be read.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ _MACRO_TYPES: dict[OfficeKind, bytes] = {
     "docx": b"application/vnd.ms-word.document.macroEnabled.main+xml",
     "xlsx": b"application/vnd.ms-excel.sheet.macroEnabled.main+xml",
 }
+_STRICT = re.compile(rb"http://purl\.oclc\.org/ooxml/(\w+)/(\w+)")  # the names of ISO/IEC 29500 Strict
+_TRANSITIONAL = rb"http://schemas.openxmlformats.org/\1/2006/\2"
 _KINDS: tuple[OfficeKind, ...] = ("docx", "xlsx")
 _FOLDERS: dict[bytes, OfficeKind] = {b"word/": "docx", b"xl/": "xlsx"}
 _ENCRYPTED_PACKAGE = "EncryptedPackage".encode("utf-16-le")  # [MS-OFFCRYPTO] 2.3.4.4
@@ -140,10 +143,10 @@ def _read(container: ZipFile, entry: ZipInfo) -> bytes:
     try:
         with container.open(entry) as stream:
             part = stream.read(entry.file_size + 1)
-        for _ in iterparse(io.BytesIO(part), events=("start",), forbid_dtd=True):
-            break  # a DTD stands before the first element or nowhere
+        for _ in iterparse(io.BytesIO(part), events=("start",)):
+            break  # entities are defined before the first element or nowhere
     except DefusedXmlException as error:
         raise ParseError(f"its part {entry.filename} defines XML entities, which Office never does") from error
     except (BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, struct.error, XmlError) as error:
         raise ParseError(f"its part {entry.filename} is damaged ({error})") from error
-    return part
+    return _STRICT.sub(_TRANSITIONAL, part)

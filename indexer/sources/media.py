@@ -21,7 +21,7 @@ from indexer.parsers.xlsx import XlsxParser
 SNIFF_BYTES = 8192  # enough for the list of parts at the front of an Office file
 
 _OFFICE = {"docx": DocxParser.media_type, "xlsx": XlsxParser.media_type}
-_BINARY = frozenset({ParquetParser.media_type, PdfParser.media_type, *_OFFICE.values()})
+_JSON = (JsonParser.media_type, JsonLinesParser.media_type)
 _UNTOLD = frozenset({"", ".txt", ".text"})  # extensions that promise nothing about the content
 _RTF = b"{\\rtf"
 _BOM = b"\xef\xbb\xbf"
@@ -50,14 +50,14 @@ def detect(name: str, head: bytes) -> str | None:
         return ParquetParser.media_type
     if head.startswith(ZIP) and (kind := sniff_kind(head)) is not None:
         return _OFFICE[kind]
-    if declared in _BINARY:
+    if declared is not None and not declared.startswith("text/") and declared not in _JSON:
         return declared  # damaged or with a password: its parser says what is wrong
     if (declared is None and extension not in _UNTOLD) or head.startswith(_RTF) or not is_text(head):
         return None
     start = head.removeprefix(_BOM).lstrip()
     if _HTML_START.match(start):
         return HtmlParser.media_type
-    if declared in (JsonParser.media_type, JsonLinesParser.media_type):
+    if declared in _JSON:
         return _json_type(declared, start)
     if extension in _UNTOLD and _POD_START.search(head.replace(b"\r\n", b"\n")):
         return PodParser.media_type

@@ -117,7 +117,7 @@ def test_cookie_banners_and_unseen_parts_are_left_out() -> None:
 
 def test_names_do_not_count_where_they_leave_nothing() -> None:
     assert texts("<body><div class='toc'><p>All there is</p></div></body>") == ["All there is"]
-    assert texts("<body><div class='page sidebar'><h1>Wells</h1><p>Text</p></div></body>") == ["Wells", "Text"]
+    assert texts("<body><div class='page sidebar'><h1>Wells</h1><p>Text</p></div>by</body>") == ["Wells", "Text", "by"]
     assert texts("<body><main></main><p>Written by a script beside it</p></body>") == ["Written by a script beside it"]
 
 

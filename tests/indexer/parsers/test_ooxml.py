@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import tracemalloc
 from zipfile import ZIP_BZIP2, ZipFile
 
 import pytest
 
-from indexer.parsers.base import ParseError, RawDocument
+from indexer.parsers.base import ParseError, Parser, RawDocument
+from indexer.parsers.docx import DocxParser
 from indexer.parsers.ooxml import OLE2, OfficeFile, unpacked
+from indexer.parsers.xlsx import XlsxParser
 from tests.indexer.parsers.making import make_docx, make_xlsx, with_part
 
 DOCUMENT = "word/document.xml"
@@ -57,6 +60,23 @@ def test_xml_entities_are_refused_before_they_are_expanded(encoding: str) -> Non
     for content, kind, part in ((make_docx("x"), "docx", DOCUMENT), (make_xlsx([["x"]]), "xlsx", "xl/workbook.xml")):
         with pytest.raises(ParseError, match="defines XML entities"):
             unpacked(with_part(content, part, lambda _: bomb.encode(encoding)), kind)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("parser", [DocxParser(), XlsxParser()], ids=["docx", "xlsx"])
+def test_the_strict_form_is_read_too(parser: Parser) -> None:
+    content = make_docx("Oats") if isinstance(parser, DocxParser) else make_xlsx([["Oats"]])
+    for name in ZipFile(io.BytesIO(content)).namelist():
+        content = with_part(content, name, strict)
+    assert b"purl.oclc.org" in ZipFile(io.BytesIO(content)).read("_rels/.rels")
+    assert "Oats" in parser.parse(RawDocument(key=None, content=content)).blocks[-1].text
+
+
+def strict(part: bytes) -> bytes:
+    return re.sub(
+        rb"http://schemas\.openxmlformats\.org/(\w+)/2006/(main|relationships)\b",
+        rb"http://purl.oclc.org/ooxml/\1/\2",
+        part,
+    ).replace(b"http://purl.oclc.org/ooxml/package/", b"http://schemas.openxmlformats.org/package/2006/")
 
 
 @pytest.mark.parametrize("keep", [0.3, 0.9, 0.999])
