@@ -1,7 +1,8 @@
 """From the candidates of two searches to one ranking: scores on one scale, a weighted sum, and a word from the section.
 
-Every choice here was measured on Perl's manual, see `tests/benchmarks/test_retrieval.py`. Milvus's own weighted ranker,
-which maps BM25 scores by an arc tangent that is flat where they lie, ranked worse than dense search alone there.
+Every choice here was measured on Perl's manual, see README.md and `tests/benchmarks/test_retrieval.py`. Milvus's own
+weighted ranker maps BM25 scores by an arc tangent that is flat where they lie; its best weight was no better than dense
+search alone there.
 """
 
 from __future__ import annotations
