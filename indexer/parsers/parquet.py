@@ -76,7 +76,7 @@ def _open(stream: BinaryIO) -> parquet.ParquetFile:
     unbuffered = stream.raw if isinstance(stream, io.BufferedReader) else stream  # what is read lies far apart
     try:
         return parquet.ParquetFile(unbuffered, buffer_size=_BUFFER_BYTES, pre_buffer=False)
-    except (pa.ArrowException, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise ParseError(f"this is no Parquet file that can be read ({_first_line(error)})") from error
 
 
