@@ -20,7 +20,8 @@ from deploy.local.state import InstanceState, instance_id, read_state, temp_dir_
 from deploy.local.teardown import stop_instance
 
 COMMAND = (sys.executable, "-m", "deploy.cli.main")
-_HEARING = ("env", "--default-signal=HUP")  # tests that run under nohup would start commands that ignore it
+# What runs under nohup, or in a script's background, ignores signals, and so would all that it starts.
+HEARING = ("env", "--default-signal=HUP,INT,QUIT,TERM")
 _COMMAND_LIMIT_S = 300.0
 _START_LIMIT_S = 120.0
 _POLL_S = 0.02
@@ -56,7 +57,7 @@ class Home:
     def start(self, *arguments: str, variables: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """Start one command in a session of its own and in an unrelated folder."""
         process = subprocess.Popen(
-            [*_HEARING, *COMMAND, "--config", str(self.config), *arguments],
+            [*HEARING, *COMMAND, "--config", str(self.config), *arguments],
             cwd="/",
             env={**self.environment, **(variables or {})},
             stdout=subprocess.PIPE,

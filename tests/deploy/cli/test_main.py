@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.ray_environment import python_path
+from tests.home import HEARING
 
 COMMAND = [sys.executable, "-m", "deploy.cli.main"]
 VERBS = ("up", "down", "status", "logs", "doctor", "settings", "index", "search", "train", "ask", "chat", "demo")
@@ -262,7 +263,7 @@ def test_ctrl_c_is_130(tmp_path: Path) -> None:
     (tmp_path / ".graftwork" / "run").mkdir(parents=True)
     (tmp_path / ".graftwork" / "run" / "milvus.log").write_text("line\n")
     process = subprocess.Popen(
-        [*COMMAND, "logs", "milvus", "-f"],
+        [*HEARING, *COMMAND, "logs", "milvus", "-f"],
         env=environment(tmp_path),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -16,7 +16,7 @@ import pytest
 
 from deploy.local.processes import MARK, start_ticks
 from deploy.local.state import InstanceState, ServerProcess, write_state
-from tests.home import Home
+from tests.home import HEARING, Home
 
 # As the demo calls it: inside its own clean-up.
 NESTED = """
@@ -93,7 +93,7 @@ def test_inside_another_clean_up_a_signal_changes_nothing(
     up_home: Home, dashboard: DrainingDashboard, number: signal.Signals
 ) -> None:
     command = subprocess.Popen(
-        [sys.executable, "-c", NESTED, str(up_home.config)],
+        [*HEARING, sys.executable, "-c", NESTED, str(up_home.config)],
         cwd=Path("/"),
         env=up_home.environment,
         stdout=subprocess.PIPE,
