@@ -115,7 +115,7 @@ class TestOnRay:
             "How often does P-117 need oil?": ("docs/pump.pdf", (), 1),
             "Where is oil ordered?": ("docs/pump.pdf", (), 2),
             "hay for ewes": ("docs/sheep.jsonl#feed", (), None),
-            "show what would run without running": ("docs/pump.pod", ("OPTIONS", "--dry"), None),
+            "Which option only prints what would run?": ("docs/pump.pod", ("OPTIONS", "--dry"), None),
         }
         results = searcher.search(list(questions), collection="farm", tenant="default", k=2, dense_weight=0.8)
         for result, (document_id, headings, page) in zip(results, questions.values(), strict=True):
