@@ -12,8 +12,9 @@ from pathlib import Path
 from indexer.errors import InputError
 from indexer.sources.buckets import take_objects
 from indexer.sources.folders import take_local
-from indexer.sources.found import Found, supported
+from indexer.sources.found import Found
 from indexer.sources.lists import read_lists
+from indexer.sources.media import supported
 from indexer.sources.patterns import make_patterns
 from indexer.sources.uris import Bucket, BucketPlace, LocalPlace, parse_place
 from indexer.types import FailedDocument, SourceFile

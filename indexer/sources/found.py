@@ -6,7 +6,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from indexer.errors import InputError
-from indexer.parsers import EXTENSIONS
 from indexer.sources.media import detect, why_not
 from indexer.sources.patterns import Patterns
 from indexer.types import FailedDocument, SourceFile
@@ -73,8 +72,3 @@ class Found:
             self.fail(uri, source_id=source_id, reason=why_not(head))
         else:
             self.skipped["unsupported"] += 1
-
-
-def supported() -> str:
-    """Return the extensions that are read."""
-    return " ".join(sorted(EXTENSIONS))

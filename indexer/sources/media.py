@@ -66,12 +66,17 @@ def detect(name: str, head: bytes) -> str | None:
 
 def why_not(head: bytes) -> str:
     """Return why no parser reads a file, as a clause, from its first bytes."""
-    supported = f"supported are {' '.join(sorted(EXTENSIONS))}"
+    reason = "no parser reads this format"
     if head.startswith(OLE2):
-        return f"it is an Office file of 97-2003 or one with a password (OLE2); save it as .docx or .xlsx; {supported}"
-    if head.startswith(_RTF):
-        return f"it is Rich Text (RTF); save it as .docx; {supported}"
-    return f"no parser reads this format; {supported}"
+        reason = "it is an Office file of 97-2003 or one with a password (OLE2); save it as .docx or .xlsx"
+    elif head.startswith(_RTF):
+        reason = "it is Rich Text (RTF); save it as .docx"
+    return f"{reason}; supported are {supported()}"
+
+
+def supported() -> str:
+    """Return the file name endings that are read."""
+    return " ".join(sorted(EXTENSIONS))
 
 
 def _json_type(declared: str, start: bytes) -> str:
