@@ -44,7 +44,8 @@ def index_on_change(
             tell(run())
             wait_s = None
         except GraftworkError as error:
-            notes().print(f"{error} Tried again in {retry_s:.0f} s or at the next change.", markup=False)
+            message = f"{error} Tried again in {retry_s:.0f} s or at the next change."
+            notes().print(message, markup=False, soft_wrap=True)
             wait_s = retry_s
 
 

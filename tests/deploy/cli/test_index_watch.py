@@ -47,7 +47,7 @@ def test_changes_are_indexed_until_it_is_interrupted(home: Home, tmp_path: Path)
         pass
     assert "nothing to index" in told or "no files" in told
     (docs / "c.md").write_text("# Tolls\n\nA cart pays two marks.")
-    assert documents() == {"new": 1}
+    assert documents() == {"new": 1, "deleted": 1}
     press_ctrl_c(command)
     assert command.wait(60) == 130
     assert home.transient is None
