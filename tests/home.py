@@ -20,6 +20,7 @@ from deploy.local.state import InstanceState, instance_id, read_state, temp_dir_
 from deploy.local.teardown import stop_instance
 
 COMMAND = (sys.executable, "-m", "deploy.cli.main")
+_HEARING = ("env", "--default-signal=HUP")  # tests that run under nohup would start commands that ignore it
 _COMMAND_LIMIT_S = 300.0
 _START_LIMIT_S = 120.0
 _POLL_S = 0.02
@@ -55,7 +56,7 @@ class Home:
     def start(self, *arguments: str, variables: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """Start one command in a session of its own and in an unrelated folder."""
         process = subprocess.Popen(
-            [*COMMAND, "--config", str(self.config), *arguments],
+            [*_HEARING, *COMMAND, "--config", str(self.config), *arguments],
             cwd="/",
             env={**self.environment, **(variables or {})},
             stdout=subprocess.PIPE,
