@@ -12,7 +12,7 @@ import typer
 
 from deploy.cli.context import cli_context, notes, print_json, quiet_stdout, results
 from deploy.cli.lifecycle import JsonOption
-from indexer.errors import InputError, PartialError
+from indexer.errors import InputError, NotFoundError, PartialError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from deploy.settings import Settings
     from indexer.passages import SearchResult
     from indexer.run.report import IndexProgress, IndexReport, NewGeneration
+    from indexer.settings import IndexerSettings
     from indexer.sources.discovery import Discovery
 
 _SNIPPET = 300
@@ -69,6 +70,9 @@ def index(
     questions: Annotated[
         Path | None, typer.Option(help="JSON lines (question, document) that a new generation must answer.")
     ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Only what failed before (`documents failed`); takes no SOURCE.")
+    ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Stay, and index again whenever the folders change.")] = False,
     json_output: JsonOption = False,
 ) -> None:
@@ -87,10 +91,14 @@ def index(
     if watch:
         _watch(find, given=sources or [], lists=from_list or [], settings=settings, options=options, json=json_output)
         return
-    with notes().status("looking for documents"):
-        found = find()
-    with quiet_stdout(json_output), _indexing(settings, options) as run:
-        report = run(found)
+    if retry_failed and (sources or from_list or include or exclude):
+        raise InputError("--retry-failed takes no sources and no patterns: what failed is known.")
+    found = None
+    if not retry_failed:
+        with notes().status("looking for documents"):
+            found = find()
+    with quiet_stdout(json_output), _indexing(settings, options) as indexing:
+        report = indexing.run(found or indexing.failed())
     if json_output:
         print_json(report.to_json())
     else:
@@ -160,37 +168,62 @@ def _watch(
 
     folders = watched_folders(given)
     find()
-    with quiet_stdout(json) as out, following(folders) as changes, _indexing(settings, options) as run:
-        index_on_change(changes, run=lambda: run(find()), tell=lambda report: tell(report, out))
+    with quiet_stdout(json) as out, following(folders) as changes, _indexing(settings, options) as indexing:
+        index_on_change(changes, run=lambda: indexing.run(find()), tell=lambda report: tell(report, out))
 
 
 @contextmanager
-def _indexing(settings: Settings, options: IndexOptions) -> Iterator[Callable[[Discovery], IndexReport]]:
-    """Yield what indexes once, in a Ray and a Milvus that are there for the length of the block."""
+def _indexing(settings: Settings, options: IndexOptions) -> Iterator[_Indexing]:
+    """Yield what indexes, in a Ray and a Milvus that are there for the length of the block."""
     from deploy.local.runtime import runtime
 
-    console = notes()
     with ExitStack() as stack:
-        with console.status("connecting to Ray and Milvus; starting them for this command if no instance is up"):
+        with notes().status("connecting to Ray and Milvus; starting them for this command if no instance is up"):
             found = stack.enter_context(runtime(settings))
-            from indexer.run.pipeline import run_index
+        yield _Indexing(found.indexer, options)
 
-        def run(sources: Discovery) -> IndexReport:
-            with _progress_bar(console) as bar:
-                task = bar.add_task("looking for documents", total=None, note="")
-                return run_index(
-                    sources,
-                    collection=options.collection,
-                    tenant=options.tenant or settings.indexer.default_tenant,
-                    settings=found.indexer,
-                    progress=lambda progress: _show(progress, bar=bar, task=task),
-                    sync=options.sync,
-                    allow_missing=options.allow_missing,
-                    allow_new_generation=options.new_generation,
-                    questions=options.questions,
-                )
 
-        yield run
+@dataclass(frozen=True, slots=True)
+class _Indexing:
+    """A Ray and a Milvus that are there, and what `index` was told."""
+
+    settings: IndexerSettings
+    options: IndexOptions
+
+    @property
+    def tenant(self) -> str:
+        return self.options.tenant or self.settings.default_tenant
+
+    def run(self, sources: Discovery) -> IndexReport:
+        from indexer.run.pipeline import run_index
+
+        with _progress_bar(notes()) as bar:
+            task = bar.add_task("looking for documents", total=None, note="")
+            return run_index(
+                sources,
+                collection=self.options.collection,
+                tenant=self.tenant,
+                settings=self.settings,
+                progress=lambda progress: _show(progress, bar=bar, task=task),
+                sync=self.options.sync,
+                allow_missing=self.options.allow_missing,
+                allow_new_generation=self.options.new_generation,
+                questions=self.options.questions,
+            )
+
+    def failed(self) -> Discovery:
+        """The files whose documents failed before.
+
+        Raises:
+            NotFoundError: None did.
+        """
+        from indexer.search import open_store
+        from indexer.sources.recorded import failed_files
+
+        letters = open_store(self.settings).read_letters(self.options.collection, tenant=self.tenant)
+        if not letters:
+            raise NotFoundError(f"No document of tenant {self.tenant!r} in {self.options.collection!r} has failed.")
+        return failed_files(letters)
 
 
 def _print_failures(report: IndexReport) -> None:
@@ -236,6 +269,8 @@ def _print_report(report: IndexReport) -> None:
     output.print(f"seconds     {', '.join(f'{stage} {seconds:.1f}' for stage, seconds in report.seconds.items())}")
     if report.vanished:
         output.print(f"gone        {len(report.vanished)} documents have no file any more; --sync deletes them")
+    if report.dead_letters:
+        output.print(f"failed      {report.dead_letters} documents wait to be mended; see `graftwork documents failed`")
     for reason, count in report.skipped.items():
         output.print(f"skipped     {count}: {reason}", markup=False)
 
