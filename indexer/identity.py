@@ -23,6 +23,11 @@ def chunk_id(*, tenant: str, document_id: str, ordinal: int, text: str) -> str:
     return _digest("chunk", tenant, document_id, str(ordinal), _digest(text))
 
 
+def letter_key(*, collection: str, tenant: str, uri: str) -> str:
+    """Return the primary key of a dead letter: one per document of a tenant in a collection."""
+    return _digest("letter", collection, tenant, uri)
+
+
 def document_hash(content: bytes, *, pipeline: str) -> str:
     """Return what decides whether a document changed: the hash of its bytes, then that of the pipeline."""
     return _digest("document", content) + pipeline

@@ -113,11 +113,15 @@ class FailedDocument:
         uri: Where the document is.
         stage: Where it failed: `discover`, `read`, `parse`, `chunk`, `embed` or `write`.
         reason: One sentence for the user.
+        file: URI of the file that it is in; empty where there is none.
+        source_id: The file's source id; empty likewise.
     """
 
     uri: str
     stage: str
     reason: str
+    file: str = ""
+    source_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import typer
 
@@ -53,10 +53,11 @@ def results() -> Console:
     return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
-def print_json(document: Mapping[str, object]) -> None:
-    """Prints one JSON object as one line, the last on standard output."""
-    sys.stdout.write(json.dumps(document, ensure_ascii=False, default=str) + "\n")
-    sys.stdout.flush()
+def print_json(document: Mapping[str, object], *, out: TextIO | None = None) -> None:
+    """Prints one JSON object as one line, the last on standard output, or on `out`."""
+    out = out or sys.stdout
+    out.write(json.dumps(document, ensure_ascii=False, default=str) + "\n")
+    out.flush()
 
 
 def report(error: GraftworkError) -> int:
@@ -67,13 +68,14 @@ def report(error: GraftworkError) -> int:
 
 
 @contextmanager
-def quiet_stdout(json_output: bool) -> Iterator[None]:
+def quiet_stdout(json_output: bool) -> Iterator[TextIO]:
     """Sends what libraries print to standard error for the length of the work when JSON is asked for.
 
-    Also what child processes and C code write: the file descriptor itself is moved.
+    Also what child processes and C code write: the file descriptor itself is moved. Yields the standard output itself,
+    for a result that cannot wait for the end of the work.
     """
     if not json_output:
-        yield
+        yield sys.stdout
         return
     import os
 
@@ -81,7 +83,8 @@ def quiet_stdout(json_output: bool) -> Iterator[None]:
     kept = os.dup(1)
     try:
         os.dup2(2, 1)
-        yield
+        with os.fdopen(kept, "w", encoding="utf-8", closefd=False) as out:
+            yield out
     finally:
         sys.stdout.flush()
         os.dup2(kept, 1)

@@ -1,4 +1,4 @@
-"""graftwork documents list | show | delete."""
+"""graftwork documents list | show | delete | failed."""
 
 from __future__ import annotations
 
@@ -37,6 +37,23 @@ def list_documents(
         line = f"{document.document_id}  {document.rows}{part} chunks  {' '.join(document.hashes)}  {document.uri}"
         results().print(line, markup=False)
     notes().print(f"{len(found)} documents of tenant {owner} in {made.physical}.", markup=False)
+
+
+@app.command()
+def failed(
+    context: typer.Context, collection: CollectionArgument, tenant: TenantOption = None, json_output: JsonOption = False
+) -> None:
+    """List documents that failed and are neither mended nor gone; `index --retry-failed` tries them again."""
+    owner = _tenant(context, tenant)
+    with open_collections(context, json_output=json_output) as store:
+        letters = store.read_letters(collection, tenant=owner)
+    if json_output:
+        print_json({"collection": collection, "tenant": owner, "failed": [asdict(letter) for letter in letters]})
+        return
+    for letter in letters:
+        results().print(f"{letter.uri}  {letter.stage}, {letter.attempts} times since {letter.first}", markup=False)
+        results().print(f"    {letter.reason}", markup=False)
+    notes().print(f"{len(letters)} documents of tenant {owner} in {collection} have failed.", markup=False)
 
 
 @app.command()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
 from deploy.cli.context import cli_context, notes, print_json, quiet_stdout, results
 from deploy.cli.lifecycle import JsonOption
+from indexer.errors import InputError, NotFoundError, PartialError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from deploy.settings import Settings
     from indexer.passages import SearchResult
     from indexer.run.report import IndexProgress, IndexReport, NewGeneration
+    from indexer.settings import IndexerSettings
     from indexer.sources.discovery import Discovery
 
 _SNIPPET = 300
@@ -26,8 +29,10 @@ _SNIPPET = 300
 
 @dataclass(frozen=True, slots=True)
 class IndexOptions:
-    """The switches of `index`."""
+    """What `index` is told beside its sources."""
 
+    collection: str
+    tenant: str | None
     sync: bool
     allow_missing: bool
     new_generation: bool
@@ -65,6 +70,10 @@ def index(
     questions: Annotated[
         Path | None, typer.Option(help="JSON lines (question, document) that a new generation must answer.")
     ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Only what failed before (`documents failed`); takes no SOURCE.")
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Stay, and index again whenever the folders change.")] = False,
     json_output: JsonOption = False,
 ) -> None:
     """Index documents into a collection; unchanged ones cost nothing. Exit code 3: some documents failed.
@@ -73,26 +82,29 @@ def index(
     documents, verified, and takes its place.
     """
     settings = cli_context(context).load().settings
-    from indexer.errors import PartialError
     from indexer.sources.discovery import discover
 
-    with notes().status("looking for documents"):
-        found = discover(sources or [], lists=from_list or [], include=include or [], exclude=exclude or [])
-    with quiet_stdout(json_output):
-        report = _index(
-            found,
-            collection=collection,
-            tenant=tenant,
-            settings=settings,
-            options=IndexOptions(sync, allow_missing, new_generation, questions),
-        )
+    def find() -> Discovery:
+        return discover(sources or [], lists=from_list or [], include=include or [], exclude=exclude or [])
+
+    options = IndexOptions(collection, tenant, sync, allow_missing, new_generation, questions)
+    if watch:
+        _watch(find, given=sources or [], lists=from_list or [], settings=settings, options=options, json=json_output)
+        return
+    if retry_failed and (sources or from_list or include or exclude):
+        raise InputError("--retry-failed takes no sources and no patterns: what failed is known.")
+    found = None
+    if not retry_failed:
+        with notes().status("looking for documents"):
+            found = find()
+    with quiet_stdout(json_output), _indexing(settings, options) as indexing:
+        report = indexing.run(found or indexing.failed())
     if json_output:
         print_json(report.to_json())
     else:
         _print_report(report)
+    _print_failures(report)
     if report.failures:
-        for failure in report.failures:
-            notes().print(f"failed ({failure.stage}): {failure.uri}: {failure.reason}", markup=False)
         raise PartialError(
             f"{report.documents.failed} of {report.documents.seen} documents failed and were left out of "
             f"{report.collection!r}; the others are indexed."
@@ -132,29 +144,91 @@ def search(
         _print_passages(result)
 
 
-def _index(
-    sources: Discovery, *, collection: str, tenant: str | None, settings: Settings, options: IndexOptions
-) -> IndexReport:
+def _watch(
+    find: Callable[[], Discovery],
+    *,
+    given: Sequence[str],
+    lists: Sequence[str],
+    settings: Settings,
+    options: IndexOptions,
+    json: bool,
+) -> None:
+    from deploy.cli.watch import index_on_change, summary
+    from indexer.sources.changes import following, watched_folders
+
+    if lists:
+        raise InputError("--watch and --from-list do not go together; give the folders themselves.")
+
+    def tell(report: IndexReport, out: TextIO) -> None:
+        if json:
+            print_json(report.to_json(), out=out)
+        elif report.documents.new or report.documents.changed or report.documents.deleted or report.failures:
+            results().print(summary(report), markup=False)
+        _print_failures(report)
+
+    folders = watched_folders(given)
+    find()
+    with quiet_stdout(json) as out, following(folders) as changes, _indexing(settings, options) as indexing:
+        index_on_change(changes, run=lambda: indexing.run(find()), tell=lambda report: tell(report, out))
+
+
+@contextmanager
+def _indexing(settings: Settings, options: IndexOptions) -> Iterator[_Indexing]:
+    """Yield what indexes, in a Ray and a Milvus that are there for the length of the block."""
     from deploy.local.runtime import runtime
 
-    console = notes()
     with ExitStack() as stack:
-        with console.status("connecting to Ray and Milvus; starting them for this command if no instance is up"):
+        with notes().status("connecting to Ray and Milvus; starting them for this command if no instance is up"):
             found = stack.enter_context(runtime(settings))
-            from indexer.run.pipeline import run_index
-        with _progress_bar(console) as bar:
+        yield _Indexing(found.indexer, options)
+
+
+@dataclass(frozen=True, slots=True)
+class _Indexing:
+    """A Ray and a Milvus that are there, and what `index` was told."""
+
+    settings: IndexerSettings
+    options: IndexOptions
+
+    @property
+    def tenant(self) -> str:
+        return self.options.tenant or self.settings.default_tenant
+
+    def run(self, sources: Discovery) -> IndexReport:
+        from indexer.run.pipeline import run_index
+
+        with _progress_bar(notes()) as bar:
             task = bar.add_task("looking for documents", total=None, note="")
             return run_index(
                 sources,
-                collection=collection,
-                tenant=tenant or settings.indexer.default_tenant,
-                settings=found.indexer,
+                collection=self.options.collection,
+                tenant=self.tenant,
+                settings=self.settings,
                 progress=lambda progress: _show(progress, bar=bar, task=task),
-                sync=options.sync,
-                allow_missing=options.allow_missing,
-                allow_new_generation=options.new_generation,
-                questions=options.questions,
+                sync=self.options.sync,
+                allow_missing=self.options.allow_missing,
+                allow_new_generation=self.options.new_generation,
+                questions=self.options.questions,
             )
+
+    def failed(self) -> Discovery:
+        """The files whose documents failed before.
+
+        Raises:
+            NotFoundError: None did.
+        """
+        from indexer.search import open_store
+        from indexer.sources.recorded import failed_files
+
+        letters = open_store(self.settings).read_letters(self.options.collection, tenant=self.tenant)
+        if not letters:
+            raise NotFoundError(f"No document of tenant {self.tenant!r} in {self.options.collection!r} has failed.")
+        return failed_files(letters)
+
+
+def _print_failures(report: IndexReport) -> None:
+    for failure in report.failures:
+        notes().print(f"failed ({failure.stage}): {failure.uri}: {failure.reason}", markup=False)
 
 
 def _progress_bar(console: Console) -> Progress:
@@ -195,6 +269,8 @@ def _print_report(report: IndexReport) -> None:
     output.print(f"seconds     {', '.join(f'{stage} {seconds:.1f}' for stage, seconds in report.seconds.items())}")
     if report.vanished:
         output.print(f"gone        {len(report.vanished)} documents have no file any more; --sync deletes them")
+    if report.dead_letters:
+        output.print(f"failed      {report.dead_letters} documents wait to be mended; see `graftwork documents failed`")
     for reason, count in report.skipped.items():
         output.print(f"skipped     {count}: {reason}", markup=False)
 

@@ -18,6 +18,7 @@ from indexer.parsers import PARSER_VERSIONS
 from indexer.progress import Counts, Reporter
 from indexer.run.building import build_generation
 from indexer.run.context import RunContext
+from indexer.run.dead_letters import settle_letters
 from indexer.run.report import IndexProgress, IndexReport, NewGeneration
 from indexer.run.result import Share, report_of
 from indexer.run.stages import Recipe
@@ -118,8 +119,11 @@ def run_index(
                 because=target.because,
                 verification=build.verification,
             )
+        standing = settle_letters(run, discovery, shares[0].failures)
     seconds["total"] = time.perf_counter() - began
-    report = report_of(shares, made=made, built=built, seconds=seconds, skipped=discovery.skipped)
+    report = report_of(
+        shares, made=made, built=built, seconds=seconds, skipped=discovery.skipped, dead_letters=standing
+    )
     reporter.tell("done", counts=_whole(shares), failed=report.documents.failed)
     return report
 

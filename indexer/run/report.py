@@ -87,6 +87,7 @@ class IndexReport:
         vanished: Ids of stored documents whose source is gone; deleted only when asked for.
         skipped: Directory entries that were left out, by reason.
         built: The generation, where this run made it.
+        dead_letters: Documents of the tenant that failed, now or earlier, and are neither mended nor gone.
     """
 
     documents: DocumentCounts
@@ -99,6 +100,7 @@ class IndexReport:
     vanished: tuple[str, ...]
     skipped: dict[str, int]
     built: NewGeneration | None = None
+    dead_letters: int = 0
 
     def to_json(self) -> dict[str, object]:
         """Return the report as JSON values."""
@@ -125,5 +127,6 @@ class IndexReport:
             ],
             "vanished": {"count": len(self.vanished), "first": list(self.vanished[:LISTED])},
             "skipped": dict(self.skipped),
+            "dead_letters": self.dead_letters,
             "built": None if self.built is None else asdict(self.built),
         }

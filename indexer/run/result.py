@@ -55,6 +55,7 @@ def report_of(
     built: NewGeneration | None,
     seconds: Mapping[str, float],
     skipped: Mapping[str, int],
+    dead_letters: int,
 ) -> IndexReport:
     """Return the report of a run, tenants added up."""
     new = sum(len(share.plan.new & share.outcome.documents.keys()) for share in shares)
@@ -80,4 +81,5 @@ def report_of(
         vanished=tuple(vanished for share in shares for vanished in share.vanished),
         skipped=dict(skipped),
         built=built,
+        dead_letters=dead_letters,
     )

@@ -69,8 +69,7 @@ def _fingerprints(source: SourceFile, recipe: Recipe) -> Iterator[Fingerprint | 
     try:
         for part in _split(source, recipe):
             if isinstance(part, SplitFailure):
-                uri = document_uri(source, part.key)
-                yield source.source_id, FailedDocument(uri=uri, stage="read", reason=part.reason)
+                yield source.source_id, _failed(source, part.key, stage="read", reason=part.reason)
             else:
                 yield Fingerprint(
                     source_id=source.source_id,
@@ -79,7 +78,7 @@ def _fingerprints(source: SourceFile, recipe: Recipe) -> Iterator[Fingerprint | 
                     document_hash=document_hash(part.content, pipeline=recipe.pipeline),
                 )
     except (OSError, ParseError) as error:
-        yield source.source_id, FailedDocument(uri=source.uri, stage="read", reason=_reason(error))
+        yield source.source_id, _failed(source, None, stage="read", reason=_reason(error))
 
 
 def _split(source: SourceFile, recipe: Recipe) -> Iterator[RawDocument | SplitFailure]:
@@ -121,7 +120,7 @@ def _documents(
             if isinstance(part, RawDocument) and part.key not in skip:
                 yield part
     except (OSError, ParseError) as error:
-        yield FailedDocument(uri=source.uri, stage="read", reason=_reason(error))
+        yield _failed(source, None, stage="read", reason=_reason(error))
 
 
 def _prepare_one(
@@ -140,10 +139,16 @@ def _prepare_one(
             settings=recipe.chunker,
         )
     except ParseError as error:
-        return FailedDocument(uri=document_uri(source, raw.key), stage=stage, reason=str(error))
+        return _failed(source, raw.key, stage=stage, reason=str(error))
     except Exception as error:  # noqa: BLE001  any other failure is recorded too: one document never stops a run
         reason = f"the {stage}r failed with {type(error).__name__}: {error}"
-        return FailedDocument(uri=document_uri(source, raw.key), stage=stage, reason=reason)
+        return _failed(source, raw.key, stage=stage, reason=reason)
+
+
+def _failed(source: SourceFile, key: str | None, *, stage: str, reason: str) -> FailedDocument:
+    return FailedDocument(
+        uri=document_uri(source, key), stage=stage, reason=reason, file=source.uri, source_id=source.source_id
+    )
 
 
 def _reason(error: OSError | ParseError) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict, fields
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +25,7 @@ SOURCE_SCHEMA = pa.schema(
     ]
 )
 
-_FAILURE_FIELDS = [("failed_uri", pa.string()), ("failed_stage", pa.string()), ("failed_reason", pa.string())]
+_FAILURE_FIELDS = [(f"failed_{field.name}", pa.string()) for field in fields(FailedDocument)]
 
 FINGERPRINT_SCHEMA = pa.schema(
     [
@@ -154,11 +155,11 @@ def chunks_from_table(table: pa.Table) -> tuple[list[Chunk], NDArray[np.float32]
 
 
 def _failure_row(failure: FailedDocument) -> dict[str, object]:
-    return {"failed_uri": failure.uri, "failed_stage": failure.stage, "failed_reason": failure.reason}
+    return {f"failed_{name}": value for name, value in asdict(failure).items()}
 
 
 def _failure(row: dict[str, str]) -> FailedDocument:
-    return FailedDocument(uri=row["failed_uri"], stage=row["failed_stage"], reason=row["failed_reason"])
+    return FailedDocument(**{field.name: row[f"failed_{field.name}"] for field in fields(FailedDocument)})
 
 
 def _chunk_row(chunk: Chunk) -> dict[str, object]:
@@ -181,10 +182,8 @@ def _chunk_row(chunk: Chunk) -> dict[str, object]:
 
 
 def _chunk(row: dict[str, object]) -> Chunk:
-    fields = dict(row)
-    for name in ("failed_uri", "failed_stage", "failed_reason"):
-        del fields[name]
-    heading_path, metadata = fields.pop("heading_path"), fields.pop("metadata")
+    members = {name: value for name, value in row.items() if not name.startswith("failed_")}
+    heading_path, metadata = members.pop("heading_path"), members.pop("metadata")
     assert isinstance(heading_path, list)
     assert isinstance(metadata, list)
-    return Chunk(**fields, heading_path=tuple(heading_path), metadata=tuple(metadata))  # type: ignore[arg-type]
+    return Chunk(**members, heading_path=tuple(heading_path), metadata=tuple(metadata))  # type: ignore[arg-type]

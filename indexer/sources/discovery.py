@@ -31,6 +31,7 @@ class Discovery:
         folders: Id prefixes of the folders, in whose documents a missing file counts as vanished.
         unreadable: Source ids of the failures, whose documents have not vanished.
         left_out: URIs of objects that are there but are not indexed, so that they need not be asked for again.
+        gone: URIs of files that were asked for again and are not there any more.
         seconds: How long it took.
     """
 
@@ -40,6 +41,7 @@ class Discovery:
     folders: tuple[str, ...]
     unreadable: tuple[str, ...]
     left_out: frozenset[str] = frozenset()
+    gone: frozenset[str] = frozenset()
     seconds: float = 0.0
 
 

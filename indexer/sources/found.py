@@ -52,7 +52,7 @@ class Found:
 
     def fail(self, uri: str, *, source_id: str, reason: str) -> None:
         """Record what cannot be looked at; its documents have not vanished."""
-        self.failures.append(FailedDocument(uri=uri, stage="discover", reason=reason))
+        self.failures.append(FailedDocument(uri=uri, stage="discover", reason=reason, file=uri, source_id=source_id))
         self.unreadable.append(source_id)
 
     def take(self, uri: str, *, source_id: str, head: bytes, size: int, named: bool) -> None:

@@ -1,15 +1,19 @@
-"""Files that a collection remembers: read again where a new generation needs documents that no path was given for."""
+"""Files that a collection remembers: those of its documents, and those that failed."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Mapping
+import time
+from collections.abc import Container, Mapping, Sequence
 
 from indexer.run.state import KnownDocument
+from indexer.sources.discovery import Discovery
 from indexer.sources.media import SNIFF_BYTES, detect
+from indexer.sources.provenance import existing_files
 from indexer.sources.stores import open_source
 from indexer.sources.uris import file_path, is_file_uri, is_source_uri, parse_object
-from indexer.types import SourceFile
+from indexer.store.letters import DeadLetter
+from indexer.types import FailedDocument, SourceFile
 
 
 def recorded_files(known: Mapping[str, KnownDocument], *, taken: Container[str]) -> list[SourceFile]:
@@ -31,6 +35,34 @@ def recorded_files(known: Mapping[str, KnownDocument], *, taken: Container[str])
             if (file := _file(uri, source_id=source_id)) is not None:
                 found[source_id] = file
     return list(found.values())
+
+
+def failed_files(letters: Sequence[DeadLetter]) -> Discovery:
+    """Return the files of dead letters as sources of a run: those that are there, those that are gone.
+
+    Raises:
+        UnavailableError: An object store cannot be reached.
+    """
+    began = time.perf_counter()
+    files: dict[str, SourceFile] = {}
+    failures: list[FailedDocument] = []
+    for letter in {letter.file: letter for letter in letters}.values():
+        if (file := _file(letter.file, source_id=letter.source_id)) is not None:
+            files[letter.source_id] = file
+    absent = {letter.file for letter in letters if letter.source_id not in files}
+    there = existing_files(absent)
+    for letter in letters:
+        if letter.file in there:
+            failures.append(FailedDocument(letter.uri, letter.stage, letter.reason, letter.file, letter.source_id))
+    return Discovery(
+        files=tuple(sorted(files.values(), key=lambda file: file.source_id)),
+        failures=tuple(failures),
+        skipped={"gone": len(absent - there)} if absent - there else {},
+        folders=(),
+        unreadable=tuple(sorted({failure.source_id for failure in failures})),
+        gone=frozenset(absent - there),
+        seconds=time.perf_counter() - began,
+    )
 
 
 def source_of(document_id: str, uri: str) -> str | None:

@@ -33,8 +33,7 @@ def tenant_is(tenant: str) -> str:
 
 def tenant_and_documents(tenant: str, document_ids: Iterable[str]) -> str:
     """Return the expression for the rows of these documents of one tenant."""
-    listed = ", ".join(literal(document_id) for document_id in document_ids)
-    return f"{tenant_is(tenant)} and document_id in [{listed}]"
+    return f"{tenant_is(tenant)} and {any_of('document_id', document_ids)}"
 
 
 def tenant_and_prefix(tenant: str, prefix: str) -> str:
@@ -55,4 +54,19 @@ def tenant_and_chunks(tenant: str, chunk_ids: Iterable[str]) -> str:
 
 def chunks_are(chunk_ids: Iterable[str]) -> str:
     """Return the expression for rows by primary key."""
-    return f"chunk_id in [{', '.join(literal(chunk_id) for chunk_id in chunk_ids)}]"
+    return any_of("chunk_id", chunk_ids)
+
+
+def collection_is(collection: str) -> str:
+    """Return the expression for a side table's rows of one collection."""
+    return f"collection == {literal(collection)}"
+
+
+def collection_and_tenant(collection: str, tenant: str) -> str:
+    """Return the expression for a side table's rows of one tenant of one collection."""
+    return f"{collection_is(collection)} and {tenant_is(tenant)}"
+
+
+def any_of(field: str, values: Iterable[str]) -> str:
+    """Return the expression for the rows whose field is one of some values."""
+    return f"{field} in [{', '.join(literal(value) for value in values)}]"

@@ -20,6 +20,7 @@ from indexer.run.ray_data import embed_cpus, read_cpus
 from indexer.run.report import IndexProgress, IndexReport
 from indexer.search import Searcher
 from indexer.settings import IndexerSettings
+from indexer.sources.recorded import failed_files
 from indexer.store.holding import holding
 from indexer.store.milvus import MilvusStore
 from tests.indexer.conftest import free_port
@@ -208,6 +209,21 @@ class TestOnRay:
         assert (report.documents.seen, report.documents.failed, report.chunks.written) == (1, 1, 0)
         searcher = Searcher(store=MilvusStore(settings.milvus_uri), embedder=embedder)
         assert searcher.search(["x"], collection="only_bad", tenant="default", k=3)[0].passages == ()
+
+    def test_what_failed_is_kept_and_tried_again_alone(self, tmp_path: Path, settings: IndexerSettings) -> None:
+        docs, store = tmp_path / "docs", MilvusStore(settings.milvus_uri)
+        (docs / "deep").mkdir(parents=True)
+        (docs / "good.md").write_text("# Soil\n\nWords.\n")
+        (docs / "deep" / "a.pdf").write_bytes(b"%PDF-1.7 cut off")
+        assert run(docs, "letters", settings).dead_letters == 1
+        assert run(docs, "letters", settings).dead_letters == 1
+        [letter] = store.read_letters("letters", tenant="default")
+        assert (letter.source_id, letter.stage, letter.attempts) == ("docs/deep/a.pdf", "parse", 2)
+        (docs / "deep" / "a.pdf").write_bytes(make_pdf("Lamps burn oil."))
+        report = run_index(failed_files([letter]), collection="letters", tenant="default", settings=settings)
+        assert (report.documents.new, report.documents.unchanged, report.dead_letters) == (1, 0, 0)
+        assert store.read_letters("letters", tenant="default") == []
+        assert set(rows(settings, "letters").values()) == {"docs/good.md", "docs/deep/a.pdf"}
 
     def test_a_lost_board_costs_the_busy_seconds_and_nothing_else(
         self, folder: Path, settings: IndexerSettings, monkeypatch: pytest.MonkeyPatch

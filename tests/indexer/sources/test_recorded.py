@@ -7,8 +7,9 @@ import pytest
 from indexer.errors import UnavailableError
 from indexer.run.state import KnownDocument
 from indexer.sources.discovery import discover
-from indexer.sources.recorded import recorded_files, source_of
+from indexer.sources.recorded import failed_files, recorded_files, source_of
 from indexer.sources.stores import filesystem
+from indexer.store.letters import DeadLetter
 from tests.s3 import S3Server
 
 
@@ -67,3 +68,29 @@ def test_a_store_that_is_away_is_not_a_store_without_objects() -> None:
     away = "s3://docs/a.md?endpoint_override=127.0.0.1:1&scheme=http&anonymous=true"
     with pytest.raises(UnavailableError, match="s3://docs"):
         recorded_files({"docs/a.md": KnownDocument(files=(away,))}, taken=())
+
+
+def test_files_of_dead_letters_are_sources_under_their_old_ids_and_absent_ones_are_gone(tmp_path: Path) -> None:
+    (tmp_path / "docs" / "deep").mkdir(parents=True)
+    there, absent = tmp_path / "docs" / "deep" / "f.jsonl", tmp_path / "docs" / "x.pdf"
+    there.write_text('{"text": "words"}\n')
+    letters = [
+        dead_letter(there, "docs/deep/f.jsonl", key="#1"),
+        dead_letter(there, "docs/deep/f.jsonl", key="#2"),
+        dead_letter(absent, "docs/x.pdf"),
+    ]
+    found = failed_files(letters)
+    assert [(file.source_id, file.uri) for file in found.files] == [("docs/deep/f.jsonl", there.as_uri())]
+    assert (found.gone, found.skipped, found.failures) == ({absent.as_uri()}, {"gone": 1}, ())
+
+
+def test_a_file_that_no_parser_reads_any_more_fails_again(tmp_path: Path) -> None:
+    file = tmp_path / "a.md"
+    file.write_bytes(b"\x7fELF\0\0")
+    [failure] = failed_files([dead_letter(file, "docs/a.md")]).failures
+    assert (failure.uri, failure.source_id, failure.stage) == (file.as_uri(), "docs/a.md", "parse")
+
+
+def dead_letter(path: Path, source_id: str, key: str = "") -> DeadLetter:
+    file, when = path.as_uri(), "2026-01-01T00:00:00+00:00"
+    return DeadLetter(file + key, file, source_id, stage="parse", reason="bad", first=when, last=when, attempts=1)
