@@ -116,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--no-new-generation", action="store_true", help="refuse where embedder, chunker or schema differ"
     )
-    parser.add_argument("--questions", help="JSON lines (question, document) that a new generation must answer")
+    parser.add_argument("--questions", help="JSON lines (question, gold) that a new generation must answer")
     return parser
 
 

@@ -86,7 +86,7 @@ class IndexerSettings(BaseModel):
         default=0.8,
         ge=0,
         le=1,
-        description="Least share of golden questions (index --questions) whose document is among the first 10.",
+        description="Least share of golden questions (index --questions) that find what they name among the first 10.",
     )
 
     @field_validator("milvus_uri")

@@ -152,7 +152,7 @@ class Verification:
         chunks: Rows counted at Strong consistency, equal to what was written.
         recall: Share of the true nearest neighbours that the index found for the sample; None for an empty sample.
         sample: Stored vectors that were searched for.
-        hits: Share of the golden questions whose document was found; None where none were asked.
+        hits: Share of the golden questions that found what they name; None where none were asked.
         questions: Number of golden questions.
     """
 
@@ -193,27 +193,6 @@ class Generation:
     def dimension(self) -> int:
         """Length of the vectors."""
         return self.identity.dimension
-
-
-@dataclass(frozen=True, slots=True)
-class CollectionInfo:
-    """What the store knows about a collection.
-
-    Attributes:
-        alias: Name that callers use.
-        physical: Name of the physical collection, such as `handbook__g1`.
-        generation: Number in the physical name.
-        embedder: Identity of the model that made the vectors.
-        dimension: Length of the vectors.
-        chunks: Number of stored chunks of all tenants.
-    """
-
-    alias: str
-    physical: str
-    generation: int
-    embedder: str
-    dimension: int
-    chunks: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ def index(
         bool, typer.Option(help="Build a new generation where embedder, chunker or schema differ; else refuse.")
     ] = True,
     questions: Annotated[
-        Path | None, typer.Option(help="JSON lines (question, document) that a new generation must answer.")
+        Path | None, typer.Option(help="JSON lines (question, gold) that a new generation must answer.")
     ] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Only what failed before (`documents failed`); takes no SOURCE.")

@@ -123,7 +123,7 @@ def _check_collection(collection: str, *, settings: Settings) -> None:
 
         store = open_store(found.indexer)
         try:
-            store.describe(collection)
+            store.locate(collection)
         finally:
             store.close()
 

@@ -1,4 +1,5 @@
-"""Questions with known answers: one JSON object a line, every line checked before any work starts.
+"""Questions with known answers, for `collections evaluate` and for `index --questions`: one JSON object a line, every
+line checked before any work starts.
 
 {"question": "How long is the hawser?", "gold": ["handbook/ropes.md"]}
 {"question": "Who trims the lamp?", "gold": [{"document": "handbook/lamps.md", "heading": "Red lamp"}], "split": "dev"}
@@ -104,7 +105,7 @@ def judge(
         InputError: Something named is not in the collection, or a question mixes documents with parts of them; the
             lines are named.
     """
-    index = _Index(places)
+    index = GoldIndex(places)
     judged: list[Judged] = []
     problems: list[str] = []
     for number, question in questions:
@@ -120,7 +121,7 @@ def judge(
                     text=question.question,
                     split=question.split or split_of(question.question),
                     unit=units.pop(),
-                    relevant=frozenset[str]().union(*(index.find(gold) for gold in question.gold)),
+                    relevant=index.relevant(question),
                 )
             )
     _refuse(path, problems, "`graftwork search ... --json` shows ids and headings as they are stored")
@@ -133,8 +134,8 @@ def split_of(text: str) -> Split:
     return "dev" if share < DEV_SHARE else "test"
 
 
-class _Index:
-    """Chunks by id, document and heading."""
+class GoldIndex:
+    """What a collection holds, by all that a question may name: ids of documents and chunks, headings."""
 
     def __init__(self, places: Iterable[ChunkPlace]) -> None:
         self._chunks: set[str] = set()
@@ -147,12 +148,18 @@ class _Index:
                 self._sections[place.document_id, _spaced(heading)].add(place.chunk_id)
 
     def unit(self, gold: str | Section) -> Unit:
+        """Return whether this names a whole document or chunks."""
         return "document" if isinstance(gold, str) and gold in self._documents else "chunk"
 
     def find(self, gold: str | Section) -> frozenset[str]:
+        """Return the ids of what this names: a document's or chunks'; empty if there is no such thing."""
         if isinstance(gold, Section):
             return frozenset(self._sections.get((gold.document, _spaced(gold.heading)), ()))
         return frozenset([gold]) if gold in self._documents or gold in self._chunks else frozenset()
+
+    def relevant(self, question: Question) -> frozenset[str]:
+        """Return the ids of all that answers a question, of documents and chunks."""
+        return frozenset[str]().union(*(self.find(gold) for gold in question.gold))
 
 
 def _spaced(heading: str) -> str:

@@ -46,6 +46,8 @@ class DocxParser(OfficeFile):
             walk = _Walk(Paragraphs(document.part))
             walk.run(document.element.body)
             title = _stated_title(document.part.package)
+        except ParseError:
+            raise
         except Exception as error:
             raise ParseError(f"the DOCX is damaged ({type(error).__name__}: {error})") from error
         return ParsedDocument(title=title or walk.title, blocks=tuple(walk.blocks))

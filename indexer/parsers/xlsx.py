@@ -15,7 +15,7 @@ from indexer.parsers.ooxml import OfficeFile, unpacked
 from indexer.parsers.rows import row_blocks
 
 _MAX_ROWS = 1_048_576  # Excel's own limit
-_MAX_PLACES = 20_000_000  # cells and the gaps before them: some seconds
+_MAX_CELLS = 20_000_000  # and the gaps before them: some seconds
 
 
 class XlsxParser(OfficeFile):
@@ -28,6 +28,10 @@ class XlsxParser(OfficeFile):
     extensions = (".xlsx", ".xlsm")
     version = 1
 
+    def __init__(self, *, max_cells: int = _MAX_CELLS) -> None:
+        """Refuses a sheet that spreads over more cells than this, empty ones included."""
+        self._max_cells = max_cells
+
     def parse(self, raw: RawDocument) -> ParsedDocument:
         """Return a heading per sheet and an item per row; see `indexer.parsers.rows`."""
         container = unpacked(raw.content, "xlsx")
@@ -36,7 +40,10 @@ class XlsxParser(OfficeFile):
             try:
                 book = load_workbook(container, read_only=True, data_only=True, keep_links=False)
                 blocks = [
-                    block for sheet in book.worksheets if sheet.sheet_state == "visible" for block in _sheet(sheet)
+                    block
+                    for sheet in book.worksheets
+                    if sheet.sheet_state == "visible"
+                    for block in _sheet(sheet, max_cells=self._max_cells)
                 ]
                 title = book.properties.title
             except ParseError:
@@ -46,23 +53,23 @@ class XlsxParser(OfficeFile):
         return ParsedDocument(title=title or None, blocks=tuple(blocks))
 
 
-def _sheet(sheet: ReadOnlyWorksheet) -> Iterator[ParsedBlock]:
+def _sheet(sheet: ReadOnlyWorksheet, *, max_cells: int) -> Iterator[ParsedBlock]:
     name = " ".join(sheet.title.split())
     heading = ParsedBlock(kind="heading", text=name, heading_path=(name,))
-    for number, block in enumerate(row_blocks(_rows(sheet), heading_path=(name,))):
+    for number, block in enumerate(row_blocks(_rows(sheet, max_cells), heading_path=(name,))):
         if number == 0:
             yield heading
         yield block
 
 
-def _rows(sheet: ReadOnlyWorksheet) -> Iterator[list[str]]:
+def _rows(sheet: ReadOnlyWorksheet, max_cells: int) -> Iterator[list[str]]:
     sheet.reset_dimensions()  # a sheet may say it is as large as it pleases
-    places = 0
+    cells = 0
     for row in sheet.iter_rows(max_row=_MAX_ROWS):
-        places += len(row)
-        if places > _MAX_PLACES:
+        cells += len(row)
+        if cells > max_cells:
             raise ParseError(
-                f"sheet {sheet.title!r} spreads over more than {_MAX_PLACES} cells, most of them empty; "
+                f"sheet {sheet.title!r} spreads over more than {max_cells} cells, most of them empty; "
                 "delete its unused columns"
             )
         shown = [_shown(cell) for cell in row]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from indexer.embedding.embedder import open_embedder
+from indexer.evaluation.questions import Question
 from indexer.parsers import PARSER_VERSIONS
 from indexer.run.comparing import Comparison, read_fingerprints
 from indexer.run.context import RunContext
@@ -15,7 +16,7 @@ from indexer.run.rebuild import by_content, found_by_content, left_over, lost_do
 from indexer.run.result import Share
 from indexer.run.state import KnownDocument, gather, make_plan
 from indexer.run.target import Target
-from indexer.run.verify import Expected, Question, verify
+from indexer.run.verify import Expected, verify
 from indexer.run.writing import write_documents
 from indexer.sources.discovery import Discovery
 from indexer.sources.provenance import check_owners, existing_files

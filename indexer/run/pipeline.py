@@ -12,6 +12,7 @@ from indexer.chunking.chunks import chunker_settings
 from indexer.chunking.tokens import load_tokenizer
 from indexer.embedding.files import EmbedderFiles, resolve_embedder
 from indexer.errors import ConflictError, UnavailableError
+from indexer.evaluation.questions import read_questions
 from indexer.identity import pipeline_hash
 from indexer.names import check_alias
 from indexer.parsers import PARSER_VERSIONS
@@ -24,7 +25,6 @@ from indexer.run.result import Share, report_of
 from indexer.run.stages import Recipe
 from indexer.run.target import Target, choose_target
 from indexer.run.updating import update_live
-from indexer.run.verify import read_questions
 from indexer.search import open_store
 from indexer.settings import IndexerSettings
 from indexer.sources.discovery import Discovery, discover
@@ -65,7 +65,7 @@ def run_index(
         sync: Delete documents of these folders whose file is gone; otherwise they are only reported.
         allow_missing: Let a new generation go without documents of the live one that cannot be read again.
         allow_new_generation: Otherwise other settings than those of the live generation are refused.
-        questions: Golden questions that a new generation must answer, JSON lines with `question` and `document`.
+        questions: Golden questions that a new generation must answer, as in `indexer.evaluation.questions`.
 
     Raises:
         NotFoundError: A path, bucket or object does not exist.
@@ -78,7 +78,7 @@ def run_index(
     check_alias(collection)
     check_tenant(tenant)
     reporter, began, seconds = Reporter(progress), time.perf_counter(), dict[str, float]()
-    asked = read_questions(questions) if questions is not None else []
+    asked = [question for _, question in read_questions(questions)] if questions is not None else []
     reporter.tell("discover")
     discovery = sources if isinstance(sources, Discovery) else discover(sources)
     seconds["discover"] = discovery.seconds

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from bisect import insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.embedding.embedder import open_embedder
-from indexer.errors import ConflictError, InputError, NotFoundError
+from indexer.errors import ConflictError
+from indexer.evaluation.questions import Question
+from indexer.run.golden import find_golden
 from indexer.run.state import KnownDocument, gather
 from indexer.settings import IndexerSettings
 from indexer.store.milvus import MilvusStore
@@ -34,36 +33,6 @@ class Expected:
 
     tenant: str
     hashes: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A golden question: a document that the search for it must find.
-
-    Attributes:
-        text: What is asked.
-        document: The document's id; a file with several documents counts for each of them.
-    """
-
-    text: str
-    document: str
-
-
-def read_questions(path: Path) -> list[Question]:
-    """Return the golden questions of a JSON-lines file, each line with `question` and `document`.
-
-    Raises:
-        NotFoundError: The file cannot be read.
-        InputError: A line is not such an object; the line is named.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise NotFoundError(f"The golden questions {path} cannot be read: {error}.") from error
-    found = [_question(line, f"{path}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
-    if not found:
-        raise InputError(f"{path} holds no golden question; give lines with `question` and `document`.")
-    return found
 
 
 def verify(
@@ -91,16 +60,21 @@ def verify(
         recalls += _recalls(store, made, sample, tenant=share.tenant)
     if counted != chunks:
         problems.append(f"{counted} rows are counted where {chunks} chunks were cut")
-    hits = _hits(store, made, questions, tenant=expected[0].tenant, settings=settings) if questions else None
+    golden = find_golden(store, made, questions, tenant=expected[0].tenant, settings=settings)
     found = Verification(
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         chunks=counted,
         recall=round(float(np.mean(recalls)), 4) if recalls else None,
         sample=len(recalls),
-        hits=hits,
+        hits=round(golden.found / len(questions), 4) if questions else None,
         questions=len(questions),
     )
-    problems += quality_problems(found, min_recall=settings.verify_min_recall, min_hits=settings.verify_min_hits)
+    problems += quality_problems(
+        found,
+        min_recall=settings.verify_min_recall,
+        min_hits=settings.verify_min_hits,
+        unknown=golden.unknown,
+    )
     if problems:
         raise ConflictError(
             f"Generation {made.number} of {made.alias!r} is built, but did not pass and readers are not let in: "
@@ -124,17 +98,21 @@ def broken_documents(stored: Mapping[str, KnownDocument], *, expected: Mapping[s
     return [f"{len(broken)} documents are not stored in whole (first {broken[0]!r})"] if broken else []
 
 
-def quality_problems(found: Verification, *, min_recall: float, min_hits: float) -> list[str]:
-    """Say which figures are below their bars."""
+def quality_problems(
+    found: Verification, *, min_recall: float, min_hits: float, unknown: Sequence[str] = ()
+) -> list[str]:
+    """Say which figures are below their bars; `unknown` are golden questions that name nothing stored."""
     problems = []
     if found.recall is not None and found.recall < min_recall:
         problems.append(
             f"the index finds {found.recall:.3f} of the true neighbours of {found.sample} stored vectors, "
-            f"{min_recall:g} are asked for"
+            f"indexer.verify_min_recall asks for {min_recall:g}"
         )
     if found.hits is not None and found.hits < min_hits:
+        missing = f" ({len(unknown)} name nothing that is stored, first {unknown[0]!r})" if unknown else ""
         problems.append(
-            f"{found.hits:.3f} of {found.questions} golden questions find their document, {min_hits:g} are asked for"
+            f"{found.hits:.3f} of {found.questions} golden questions find what they name{missing}, "
+            f"indexer.verify_min_hits asks for {min_hits:g}"
         )
     return problems
 
@@ -168,23 +146,6 @@ def _recalls(store: MilvusStore, made: Generation, sample: Sequence[str], *, ten
     ]
 
 
-def _hits(
-    store: MilvusStore, made: Generation, questions: Sequence[Question], *, tenant: str, settings: IndexerSettings
-) -> float:
-    embedder = open_embedder(settings)
-    vectors = embedder.encode_queries([question.text for question in questions])
-    found = store.search_dense(made.physical, vectors, tenant=tenant, k=_K)
-    hit = [
-        any(_is_of(passage.document_id, question.document) for passage in passages)
-        for passages, question in zip(found, questions, strict=True)
-    ]
-    return round(sum(hit) / len(hit), 4)
-
-
-def _is_of(document_id: str, wanted: str) -> bool:
-    return document_id == wanted or document_id.startswith(f"{wanted}#")
-
-
 def _sampled(rows: Iterable[StoredRow], keep: list[str], size: int) -> Iterator[StoredRow]:
     """Pass rows on and keep the lowest keys: keys are hashes, so these are as good as drawn."""
     for row in rows:
@@ -197,11 +158,3 @@ def _sampled(rows: Iterable[StoredRow], keep: list[str], size: int) -> Iterator[
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(vectors / np.maximum(lengths, np.finfo(np.float32).tiny), dtype=np.float32)
-
-
-def _question(line: str, where: str) -> Question:
-    try:
-        fields = json.loads(line)
-        return Question(text=str(fields["question"]), document=str(fields["document"]))
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{where} is no golden question; give an object with `question` and `document`.") from error

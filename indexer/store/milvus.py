@@ -8,7 +8,6 @@ from indexer.store.leases import Leases
 from indexer.store.letters import Letters
 from indexer.store.rows import Rows
 from indexer.store.search import PassageSearch
-from indexer.types import CollectionInfo
 
 
 class MilvusStore(Collections, Rows, Documents, PassageSearch, Leases, Letters):
@@ -17,19 +16,3 @@ class MilvusStore(Collections, Rows, Documents, PassageSearch, Leases, Letters):
     Every read and every delete of chunks is limited to one tenant. Methods raise UnavailableError when the server
     does not answer, after seconds rather than minutes, naming its URI.
     """
-
-    def describe(self, collection: str) -> CollectionInfo:
-        """Return what is known about a collection, its rows counted.
-
-        Raises:
-            NotFoundError: No alias of that name.
-        """
-        made = self.locate(collection)
-        return CollectionInfo(
-            alias=collection,
-            physical=made.physical,
-            generation=made.number,
-            embedder=made.embedder,
-            dimension=made.dimension,
-            chunks=self.count(made.physical),
-        )

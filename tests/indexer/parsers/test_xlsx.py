@@ -102,8 +102,8 @@ def test_a_row_far_below_is_not_walked_to(row: bytes) -> None:
     assert time.process_time() - began < 20
 
 
-def test_a_sheet_that_is_almost_all_gaps_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("indexer.parsers.xlsx._MAX_PLACES", 1_000_000)  # as many as ship take a minute when traced
+def test_a_sheet_that_is_almost_all_gaps_is_refused() -> None:
+    parser = XlsxParser(max_cells=1_000_000)  # as many as ship take a minute when traced
     rows = b"".join(b'<row r="%d"><c r="XFD%d" s="0"/></row>' % (number, number) for number in range(3, 1503))
     content = with_part(
         make_xlsx([["a", "b"], ["x", "y"]]), SHEET, lambda part: part.replace(b"</sheetData>", rows + b"</sheetData>")
@@ -111,7 +111,7 @@ def test_a_sheet_that_is_almost_all_gaps_is_refused(monkeypatch: pytest.MonkeyPa
     tracemalloc.start()
     try:
         with pytest.raises(ParseError, match="spreads over more than"):
-            parse(content)
+            parser.parse(RawDocument(key=None, content=content))
         assert tracemalloc.get_traced_memory()[1] < 50_000_000
     finally:
         tracemalloc.stop()

@@ -72,5 +72,5 @@ def test_a_killed_driver_is_succeeded_at_once_and_the_collection_equals_an_undis
     assert summary["documents"]["failed"] == 0  # type: ignore[index]
     finish(start(folder, "undisturbed", milvus_uri))
     assert rows(store, "disturbed__g1") == rows(store, "undisturbed__g1")
-    assert store.describe("disturbed").chunks == DOCUMENTS * PARTS
+    assert store.count(store.locate("disturbed").physical) == DOCUMENTS * PARTS
     assert store.read_claims("disturbed") == []

@@ -65,7 +65,7 @@ def run(folder: Path, collection: str, settings: IndexerSettings, **options: obj
 
 def rows(settings: IndexerSettings, collection: str, tenant: str = "default") -> dict[str, str]:
     store = MilvusStore(settings.milvus_uri)
-    found = {row.chunk_id: row.document_id for row in store.scan(store.describe(collection).physical, tenant=tenant)}
+    found = {row.chunk_id: row.document_id for row in store.scan(store.locate(collection).physical, tenant=tenant)}
     store.close()
     return found
 

@@ -35,7 +35,7 @@ def test_an_unreachable_server_is_named_within_seconds() -> None:
     uri = f"http://127.0.0.1:{free_port()}"
     began = time.monotonic()
     with pytest.raises(UnavailableError, match=uri):
-        MilvusStore(uri).describe("any")
+        MilvusStore(uri).locate("any")
     assert time.monotonic() - began < 5
 
 

@@ -25,12 +25,12 @@ def test_a_generation_appears_under_its_alias_only_when_pointed_at(store: Milvus
     made = store.ensure_generation("appearing", embedder=EMBEDDER, dimension=8)
     assert (made.physical, made.number, made.embedder, made.dimension) == ("appearing__g1", 1, EMBEDDER, 8)
     with pytest.raises(NotFoundError, match="appearing"):
-        store.describe("appearing")
+        store.locate("appearing")
     assert store.ensure_generation("appearing", embedder=EMBEDDER, dimension=8) == made
     store.point_alias("appearing", made.physical)
     store.point_alias("appearing", made.physical)
-    info = store.describe("appearing")
-    assert (info.alias, info.generation, info.chunks) == ("appearing", 1, 0)
+    assert store.locate("appearing") == made
+    assert store.count(made.physical) == 0
 
 
 def test_another_embedder_is_refused_with_both_names(store: MilvusStore) -> None:
@@ -129,7 +129,7 @@ def test_pickle_leaves_the_connection_out(store: MilvusStore) -> None:
     make(store, "pickled")
     copy = pickle.loads(pickle.dumps(store))
     assert copy.uri == store.uri
-    assert copy.describe("pickled") == store.describe("pickled")
+    assert copy.locate("pickled") == store.locate("pickled")
     copy.close()
 
 
