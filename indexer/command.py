@@ -160,7 +160,7 @@ class _Lines:
         self._stage, self._at = progress.stage, progress.seconds
         print(
             f"[{progress.seconds:7.1f}s] {progress.stage}: {progress.documents}/{progress.documents_total} documents, "
-            f"{progress.chunks_written}/{progress.chunks} chunks, {progress.failed} failed",
+            f"{progress.chunks_written}/{progress.chunks} chunks{progress.pace}, {progress.failed} failed",
             file=sys.stderr,
             flush=True,
         )

@@ -12,6 +12,7 @@ from indexer.board import Board
 from indexer.run.report import IndexProgress, Stage
 
 _ASK_EVERY_S = 0.5
+_SETTLED_S = 3.0
 _LAST_ASK_S = 10.0  # longer than a look at the board may take
 
 
@@ -69,6 +70,30 @@ class LiveCounts:
         return self.counts
 
 
+def pace(first: tuple[float, int], now: tuple[float, int]) -> float | None:
+    """Return the chunks per second between two moments, each a time in seconds and a count; None if they are near.
+
+    The first moment is when chunks had arrived: the start of workers and the load of the model do not come again.
+    """
+    seconds = now[0] - first[0]
+    return (now[1] - first[1]) / seconds if seconds >= _SETTLED_S else None
+
+
+def seconds_left(counts: Counts, *, total: int, chunks_per_s: float | None) -> float | None:
+    """Return how long the rest takes at a pace, or None if that cannot be told.
+
+    Args:
+        counts: So far.
+        total: Documents to parse.
+        chunks_per_s: The pace.
+    """
+    parsed = counts.documents + counts.failed
+    if not chunks_per_s or not parsed:
+        return None
+    expected = counts.chunks * max(1.0, total / parsed)
+    return max(0.0, expected - counts.chunks_written) / chunks_per_s
+
+
 class Reporter:
     """Tells a callback where the run is; calls it from a thread of its own while Ray works."""
 
@@ -77,7 +102,15 @@ class Reporter:
         self._callback = callback
         self._began = time.monotonic()
 
-    def tell(self, stage: Stage, *, counts: Counts | None = None, total: int = 0, failed: int = 0) -> None:
+    def tell(
+        self,
+        stage: Stage,
+        *,
+        counts: Counts | None = None,
+        total: int = 0,
+        failed: int = 0,
+        chunks_per_s: float | None = None,
+    ) -> None:
         """Call the callback once."""
         if self._callback is None:
             return
@@ -91,6 +124,8 @@ class Reporter:
                 chunks_written=now.chunks_written,
                 failed=now.failed + failed,
                 seconds=time.monotonic() - self._began,
+                chunks_per_s=chunks_per_s,
+                seconds_left=seconds_left(now, total=total, chunks_per_s=chunks_per_s),
             )
         )
 
@@ -100,11 +135,15 @@ class Reporter:
         stop = threading.Event()
 
         def follow() -> None:
+            first: tuple[float, int] | None = None
             while not stop.wait(_ASK_EVERY_S):
-                counts = live.update()
+                counts, now = live.update(), time.monotonic()
                 if live.lost:
                     return
-                self.tell("index", counts=counts, total=total, failed=failed)
+                if first is None and counts.chunks_written:
+                    first = now, counts.chunks_written
+                rate = None if first is None else pace(first, (now, counts.chunks_written))
+                self.tell("index", counts=counts, total=total, failed=failed, chunks_per_s=rate)
 
         thread = threading.Thread(target=follow, name="index-progress", daemon=True)
         thread.start()

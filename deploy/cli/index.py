@@ -251,17 +251,19 @@ def _show(progress: IndexProgress, *, bar: Progress, task: TaskID) -> None:
         description=progress.stage,
         completed=progress.documents,
         total=progress.documents_total or None,
-        note=f"{progress.documents}/{progress.documents_total} documents, {progress.chunks_written} chunks{failed}",
+        note=f"{progress.documents}/{progress.documents_total} documents, "
+        f"{progress.chunks_written} chunks{progress.pace}{failed}",
     )
 
 
 def _print_report(report: IndexReport) -> None:
     output, documents = results(), report.documents
+    renamed = f"{documents.renamed} renamed, " if documents.renamed else ""
     output.print(f"collection  {report.collection}, generation {report.generation}")
     if report.built is not None:
         _print_built(report.built, output=output)
     output.print(
-        f"documents   {documents.seen} seen: {documents.new} new, {documents.changed} changed, "
+        f"documents   {documents.seen} seen: {documents.new} new, {documents.changed} changed, {renamed}"
         f"{documents.unchanged} unchanged, {documents.failed} failed; {documents.deleted} deleted"
     )
     chunks = report.chunks

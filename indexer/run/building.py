@@ -142,7 +142,7 @@ def _part(run: RunContext, discovery: Discovery, *, tenant: str, live: Generatio
         comparison=comparison,
         live=known,
         vanished=against_live.vanished,
-        let_go=against_live.vanished if sync else (),
+        let_go=(*(against_live.vanished if sync else ()), *against_live.renamed.values()),
     )
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -14,18 +12,14 @@ from ray.data.block import Block, BlockAccessor
 from ray.data.datasource.datasink import Datasink, WriteResult
 
 from indexer.board import Board
-from indexer.errors import InputError, UnavailableError
+from indexer.errors import InputError
 from indexer.names import split_physical
 from indexer.progress import Counts
-from indexer.run.tables import chunks_from_table
+from indexer.run.tables import chunks_from_table, embedded_count
 from indexer.store.filters import check_tenant
 from indexer.store.milvus import MilvusStore
+from indexer.store.retry import call_with_retry
 from indexer.types import FailedDocument
-
-logger = logging.getLogger(__name__)
-
-MAX_ATTEMPTS = 5
-MAX_BACKOFF_S = 8.0  # 0.5 + 1 + 2 + 4 s of waiting outlast a server's restart, not an outage
 
 
 @dataclass(slots=True)
@@ -44,19 +38,27 @@ class WriteOutcome:
     Attributes:
         documents: What was written, by document id.
         failures: Failed documents that arrived with the chunks.
+        embedded: Chunks whose vectors were not stored before.
     """
 
     documents: dict[str, DocumentWritten] = field(default_factory=dict)
     failures: list[FailedDocument] = field(default_factory=list)
+    embedded: int = 0
 
     def merge(self, other: WriteOutcome) -> None:
         """Add what another task did; a document's chunks may be spread over tasks."""
         self.failures.extend(other.failures)
+        self.embedded += other.embedded
         for document_id, written in other.documents.items():
             mine = self.documents.setdefault(
                 document_id, DocumentWritten(document_hash=written.document_hash, chunk_count=written.chunk_count)
             )
             mine.rows += written.rows
+
+    def is_whole(self, document_id: str) -> bool:
+        """Tell whether all chunks of a document were written."""
+        written = self.documents.get(document_id)
+        return written is not None and written.rows >= written.chunk_count
 
     @property
     def rows(self) -> int:
@@ -105,7 +107,7 @@ class MilvusDatasink(Datasink[WriteOutcome]):
         """Write blocks one by one.
 
         Raises:
-            UnavailableError: Milvus did not answer in MAX_ATTEMPTS attempts.
+            UnavailableError: Milvus did not answer, again and again.
         """
         outcome = WriteOutcome()
         for block in blocks:
@@ -133,7 +135,7 @@ class MilvusDatasink(Datasink[WriteOutcome]):
                 description=f"write {len(chunks)} chunks to {self._physical}",
                 before_retry=self._store.close,
             )
-        outcome = WriteOutcome(failures=failures)
+        outcome = WriteOutcome(failures=failures, embedded=embedded_count(table))
         for chunk in chunks:
             written = outcome.documents.setdefault(
                 chunk.document_id, DocumentWritten(document_hash=chunk.document_hash, chunk_count=chunk.chunk_count)
@@ -142,29 +144,3 @@ class MilvusDatasink(Datasink[WriteOutcome]):
         if self._board is not None:
             self._board.tell(Counts(chunks_written=len(chunks), write_busy=time.perf_counter() - began))
         return outcome
-
-
-def call_with_retry(
-    action: Callable[[], None],
-    *,
-    description: str,
-    before_retry: Callable[[], None],
-    sleep: Callable[[float], None] = time.sleep,
-) -> None:
-    """Repeat an action while the server does not answer, waiting twice as long each time.
-
-    Raises:
-        UnavailableError: The last attempt failed too.
-    """
-    for attempt in range(1, MAX_ATTEMPTS + 1):
-        try:
-            action()
-        except UnavailableError as error:
-            if attempt == MAX_ATTEMPTS:
-                raise
-            wait = min(MAX_BACKOFF_S, 0.5 * 2 ** (attempt - 1)) * random.uniform(0.8, 1.2)
-            logger.warning("%s: attempt %d of %d failed (%s)", description, attempt, MAX_ATTEMPTS, error)
-            before_retry()
-            sleep(wait)
-        else:
-            return

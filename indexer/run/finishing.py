@@ -28,7 +28,7 @@ def finish_documents(
         replaced = {
             document_id: written.document_hash
             for document_id, written in outcome.documents.items()
-            if document_id in plan.changed and written.rows >= written.chunk_count
+            if document_id in plan.changed and outcome.is_whole(document_id)
         }
         deleted = 0
         for ids in _batches(sorted(replaced)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from typing import Literal
 
 from indexer.types import FailedDocument, Verification
@@ -24,6 +25,8 @@ class IndexProgress:
         chunks_written: Chunks stored so far.
         failed: Documents that failed so far.
         seconds: Since the run began.
+        chunks_per_s: Chunks stored per second of the stage `index`; None until it has run for some seconds.
+        seconds_left: Of the stage `index`, if the documents to come are cut into as many chunks as those before.
     """
 
     stage: Stage
@@ -33,11 +36,20 @@ class IndexProgress:
     chunks_written: int
     failed: int
     seconds: float
+    chunks_per_s: float | None = None
+    seconds_left: float | None = None
+
+    @property
+    def pace(self) -> str:
+        """How fast it goes and how long it will take, to be put behind the counts; empty while that is not known."""
+        rate = "" if self.chunks_per_s is None else f", {self.chunks_per_s:.0f} chunks/s"
+        left = "" if self.seconds_left is None else f", {timedelta(seconds=round(self.seconds_left))} left"
+        return rate + left
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentCounts:
-    """Documents of a run; seen = new + changed + unchanged + failed, where each stands in one of them."""
+    """Documents of a run; seen = new + renamed + changed + unchanged + failed, where each stands in one of them."""
 
     seen: int
     new: int
@@ -45,11 +57,12 @@ class DocumentCounts:
     unchanged: int
     deleted: int
     failed: int
+    renamed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkCounts:
-    """Chunks of a run."""
+    """Chunks of a run; those written but not embedded had their vectors from an earlier run."""
 
     written: int
     deleted: int
@@ -108,6 +121,7 @@ class IndexReport:
             "documents": {
                 "seen": self.documents.seen,
                 "new": self.documents.new,
+                "renamed": self.documents.renamed,
                 "changed": self.documents.changed,
                 "unchanged": self.documents.unchanged,
                 "deleted": self.documents.deleted,

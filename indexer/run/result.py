@@ -58,21 +58,24 @@ def report_of(
     dead_letters: int,
 ) -> IndexReport:
     """Return the report of a run, tenants added up."""
-    new = sum(len(share.plan.new & share.outcome.documents.keys()) for share in shares)
+    renamed = sum(len(share.plan.renamed.keys() & share.outcome.documents.keys()) for share in shares)
+    new = sum(len(share.plan.new & share.outcome.documents.keys()) for share in shares) - renamed
     changed = sum(len(share.plan.changed & share.outcome.documents.keys()) for share in shares)
     unchanged = sum(len(share.plan.unchanged) for share in shares)
     failures = [failure for share in shares for failure in share.failures]
     rows = sum(share.outcome.rows for share in shares)
+    embedded = sum(share.outcome.embedded for share in shares)
     return IndexReport(
         documents=DocumentCounts(
-            seen=new + changed + unchanged + len(failures),
+            seen=new + renamed + changed + unchanged + len(failures),
             new=new,
+            renamed=renamed,
             changed=changed,
             unchanged=unchanged,
             deleted=sum(share.deleted_documents for share in shares),
             failed=len(failures),
         ),
-        chunks=ChunkCounts(written=rows, deleted=sum(share.deleted_chunks for share in shares), embedded=rows),
+        chunks=ChunkCounts(written=rows, deleted=sum(share.deleted_chunks for share in shares), embedded=embedded),
         seconds=dict(seconds),
         collection=made.alias,
         generation=made.number,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +23,13 @@ from indexer.parsers import PARSERS
 from indexer.parsers.base import ParseError, RawDocument, SplitFailure
 from indexer.parsers.document import build_document, document_id, document_uri
 from indexer.progress import Counts
+from indexer.run.reuse import StoredVectors
 from indexer.run.state import Fingerprint
 from indexer.run.tables import (
     chunks_to_table,
     fingerprints_to_table,
-    search_texts,
     sources_from_table,
+    texts_to_embed,
     with_vectors,
 )
 from indexer.settings import IndexerSettings
@@ -86,8 +87,20 @@ def _split(source: SourceFile, recipe: Recipe) -> Iterator[RawDocument | SplitFa
         yield from PARSERS[source.media_type].split(stream, max_bytes=recipe.max_document_bytes)
 
 
-def prepare(table: pa.Table, *, recipe: Recipe, board: Board[Counts]) -> Iterator[pa.Table]:
-    """Yield the chunks of the documents in a table of files; a document that fails becomes a row that says why."""
+def prepare(
+    table: pa.Table, *, recipe: Recipe, board: Board[Counts], stored: StoredVectors | None = None
+) -> Iterator[pa.Table]:
+    """Yield the chunks of the documents in a table of files; a document that fails becomes a row that says why.
+
+    Args:
+        table: Files, and what to pass over in them.
+        recipe: How.
+        board: Where to count.
+        stored: Gives chunks that did not change the vectors they have; None where nothing is stored.
+
+    Raises:
+        UnavailableError: Milvus did not answer when it was asked for them.
+    """
     tokens = load_tokenizer(recipe.tokenizer)
     rows: list[Chunk | FailedDocument] = []
     for source, skip in sources_from_table(table):
@@ -106,9 +119,17 @@ def prepare(table: pa.Table, *, recipe: Recipe, board: Board[Counts]) -> Iterato
                     )
                 )
                 if len(rows) >= _ROWS_PER_TABLE:
-                    yield chunks_to_table(rows)
+                    yield _chunk_table(rows, stored)
                     rows = []
-    yield chunks_to_table(rows)
+    yield _chunk_table(rows, stored)
+    if stored is not None:
+        stored.close()
+
+
+def _chunk_table(rows: Sequence[Chunk | FailedDocument], stored: StoredVectors | None) -> pa.Table:
+    if stored is None:
+        return chunks_to_table(rows)
+    return chunks_to_table(rows, stored=stored.find([row for row in rows if isinstance(row, Chunk)]))
 
 
 def _documents(
@@ -158,7 +179,7 @@ def _reason(error: OSError | ParseError) -> str:
 
 
 class EmbedChunks:
-    """An embedding actor; it loads the model at the first chunk, so a run without changes loads none."""
+    """An embedding actor; it loads the model at the first chunk that lacks a vector, in a run without changes never."""
 
     def __init__(self, *, settings: IndexerSettings, identity: str, board: Board[Counts]) -> None:
         """Keep what is needed to load the model.
@@ -174,8 +195,8 @@ class EmbedChunks:
         self._embedder: Embedder | None = None
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """Return the table with its vectors."""
-        texts = search_texts(table)
+        """Return the table with the vectors that it lacks."""
+        texts = texts_to_embed(table)
         if not texts:
             return table
         began = time.perf_counter()

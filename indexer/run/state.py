@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
+from indexer.identity import content_hash
 from indexer.types import StoredRow
 
 
@@ -76,6 +77,8 @@ class Plan:
         sources: Files to read, each with the keys inside it to pass over.
         vanished: Ids of stored documents under the same roots whose file is gone, or does not hold them any more.
         moved: Changed documents that were stored from another file.
+        renamed: Ids of stored documents whose file is gone, by the id of the new document that has their bytes.
+        alike: Ids of stored documents that may hold chunks of those to be written, by the ids of the latter.
     """
 
     new: frozenset[str]
@@ -84,6 +87,8 @@ class Plan:
     sources: dict[str, tuple[str, ...]]
     vanished: tuple[str, ...]
     moved: tuple[Moved, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    alike: Mapping[str, str] = field(default_factory=dict)
 
 
 def gather(rows: Iterable[StoredRow]) -> dict[str, KnownDocument]:
@@ -150,14 +155,63 @@ def make_plan(
     }
     there = existing({file for origins in missing.values() for file in origins})
     vanished = sorted(document_id for document_id, origins in missing.items() if there.isdisjoint(origins))
+    unknown = {
+        document.document_id: content_hash(document.document_hash) for document in found if document.document_id in new
+    }
+    renamed = match_renamed(unknown, gone=whole_by_content(vanished, known=known))
     return Plan(
         new=frozenset(new),
         changed=frozenset(changed),
         unchanged=frozenset(unchanged),
         sources={source_id: tuple(skip.get(source_id, ())) for source_id in sorted(sources)},
-        vanished=tuple(vanished),
+        vanished=tuple(document_id for document_id in vanished if document_id not in renamed.values()),
         moved=tuple(moved),
+        renamed=renamed,
+        alike={**dict(zip(changed, changed, strict=True)), **_copies(unknown, known=known), **renamed},
     )
+
+
+def whole_by_content(ids: Iterable[str], *, known: Mapping[str, KnownDocument]) -> dict[str, list[str]]:
+    """Return the ids of stored documents by the hash over their bytes alone; those stored in part are left out."""
+    found: dict[str, list[str]] = {}
+    for document_id in ids:
+        if known[document_id].is_whole:
+            [document_hash] = known[document_id].rows_by_hash
+            found.setdefault(content_hash(document_hash), []).append(document_id)
+    return found
+
+
+def match_renamed(new: Mapping[str, str], *, gone: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Pair new documents with gone ones of the same bytes, each with one, those of the same file name first.
+
+    Args:
+        new: Content hashes of new documents by id.
+        gone: Ids of gone documents by content hash.
+
+    Returns:
+        Ids of gone documents by ids of new ones.
+    """
+    free = {content: sorted(ids) for content, ids in gone.items()}
+    renamed: dict[str, str] = {}
+    for same_name in (True, False):
+        for document_id, content in sorted(new.items()):
+            choices = free.get(content, [])
+            choice = next((old for old in choices if not same_name or _name(old) == _name(document_id)), None)
+            if document_id not in renamed and choice is not None:
+                renamed[document_id] = choice
+                choices.remove(choice)
+    return renamed
+
+
+def _copies(new: Mapping[str, str], *, known: Mapping[str, KnownDocument]) -> dict[str, str]:
+    if not new:
+        return {}
+    stored = whole_by_content(known, known=known)
+    return {document_id: stored[content][0] for document_id, content in new.items() if content in stored}
+
+
+def _name(document_id: str) -> str:
+    return document_id.rpartition("/")[2]
 
 
 def _is_under(document_id: str, folders: Sequence[str]) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from indexer.run.state import Fingerprint
@@ -54,6 +56,7 @@ CHUNK_SCHEMA = pa.schema(
         ("end", pa.int64()),
         ("metadata", _PAIRS),
         ("vector", pa.list_(pa.float32())),
+        ("embedded", pa.bool_()),
         *_FAILURE_FIELDS,
     ]
 )
@@ -117,25 +120,53 @@ def fingerprints_from_table(table: pa.Table) -> Iterator[Fingerprint | tuple[str
             yield row["source_id"], _failure(row)
 
 
-def chunks_to_table(items: Iterable[Chunk | FailedDocument]) -> pa.Table:
-    """Return a table of CHUNK_SCHEMA, vectors not set; failed documents travel along as rows of their own."""
-    rows = [_failure_row(item) if isinstance(item, FailedDocument) else _chunk_row(item) for item in items]
+def chunks_to_table(
+    items: Iterable[Chunk | FailedDocument], *, stored: Mapping[str, NDArray[np.float32]] = MappingProxyType({})
+) -> pa.Table:
+    """Return a table of CHUNK_SCHEMA; failed documents travel along as rows of their own.
+
+    Args:
+        items: The rows.
+        stored: Vectors that are known, by chunk id; the others are not set.
+    """
+    rows = [
+        _failure_row(item)
+        if isinstance(item, FailedDocument)
+        else {**_chunk_row(item), "vector": stored.get(item.chunk_id), "embedded": False}
+        for item in items
+    ]
     return pa.Table.from_pylist(rows, schema=CHUNK_SCHEMA)
 
 
-def search_texts(table: pa.Table) -> list[str]:
-    """Return the texts to embed; the rows of failures have none and are left out."""
-    return [text for text in table.column("search_text").to_pylist() if text is not None]
+def texts_to_embed(table: pa.Table) -> list[str]:
+    """Return the texts of the chunks whose vectors are not set."""
+    texts = table.column("search_text").to_pylist()
+    return [text for text, lacks in zip(texts, _without_vector(table), strict=True) if lacks]
 
 
 def with_vectors(table: pa.Table, vectors: NDArray[np.float32]) -> pa.Table:
-    """Return the table with the vectors of shape [texts, dimension] set, in the order of `search_texts`."""
-    has_text = table.column("search_text").is_valid().to_numpy()
-    lengths = np.where(has_text, vectors.shape[1], 0)
+    """Return the table with the vectors of shape [texts, dimension] set, in the order of `texts_to_embed`."""
+    missing = _without_vector(table)
+    known = table.column("vector").combine_chunks()
+    coming = iter(np.ascontiguousarray(vectors, dtype=np.float32))
+    each = [next(coming) if lacks else known[row].values for row, lacks in enumerate(missing)]
+    lengths = [0 if vector is None else len(vector) for vector in each]
+    flat = np.concatenate([np.asarray(vector, dtype=np.float32) for vector in each if vector is not None])
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))
-    column = pa.ListArray.from_arrays(pa.array(offsets), flat)
-    return table.set_column(table.schema.get_field_index("vector"), CHUNK_SCHEMA.field("vector"), column)
+    columns = {"vector": pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat)), "embedded": pa.array(missing)}
+    for name, column in columns.items():
+        table = table.set_column(table.schema.get_field_index(name), CHUNK_SCHEMA.field(name), column)
+    return table
+
+
+def embedded_count(table: pa.Table) -> int:
+    """Return the number of chunks whose vectors `with_vectors` set."""
+    return pc.sum(table.column("embedded")).as_py() or 0
+
+
+def _without_vector(table: pa.Table) -> NDArray[np.bool_]:
+    has_text, lacks = table.column("search_text").is_valid(), table.column("vector").is_null()
+    return np.asarray(has_text.to_numpy() & lacks.to_numpy(), dtype=np.bool_)
 
 
 def chunks_from_table(table: pa.Table) -> tuple[list[Chunk], NDArray[np.float32], list[FailedDocument]]:
@@ -144,7 +175,7 @@ def chunks_from_table(table: pa.Table) -> tuple[list[Chunk], NDArray[np.float32]
     failures: list[FailedDocument] = []
     chunks: list[Chunk] = []
     vectors: list[NDArray[np.float32]] = []
-    for index, row in enumerate(table.drop_columns(["vector"]).to_pylist()):
+    for index, row in enumerate(table.drop_columns(["vector", "embedded"]).to_pylist()):
         if row["failed_uri"] is not None:
             failures.append(_failure(row))
             continue

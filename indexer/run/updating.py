@@ -18,7 +18,7 @@ from indexer.types import Generation
 
 
 def update_live(run: RunContext, discovery: Discovery, *, made: Generation, sync: bool) -> Share:
-    """Index what changed, delete what was replaced and, with `sync`, what is gone.
+    """Index what changed, delete what was replaced or renamed and, with `sync`, what is gone.
 
     Raises:
         ConflictError: A document's id is that of another file that is stored and still exists, or the lease was lost.
@@ -49,7 +49,7 @@ def update_live(run: RunContext, discovery: Discovery, *, made: Generation, sync
         deleted_documents=len(plan.vanished) if sync else 0,
     )
     run.reporter.tell("finish", counts=share.counts, failed=len(failures))
-    gone = plan.vanished if sync else ()
+    gone = [*(plan.vanished if sync else ()), *(old for new, old in plan.renamed.items() if outcome.is_whole(new))]
     deleted = finish_documents(run, plan, outcome, made=made, tenant=run.tenant, gone=gone)
     _record_parsers(run, made)
     return share.with_deleted(deleted)

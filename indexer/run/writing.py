@@ -19,6 +19,7 @@ from indexer.run.ray_data import (
     source_dataset,
     translated_ray_errors,
 )
+from indexer.run.reuse import StoredVectors
 from indexer.run.stages import EmbedChunks, prepare
 from indexer.run.state import Plan
 from indexer.types import Generation, SourceFile
@@ -51,6 +52,12 @@ def write_documents(
     sink = MilvusDatasink(
         store=run.store, physical=made.physical, tenant=tenant, batch_size=settings.write_batch_size, board=board
     )
+    stored = StoredVectors(store=run.store, physical=made.physical, tenant=tenant, alike=plan.alike)
+    prepare_arguments = {
+        "recipe": replace(run.recipe, tenant=tenant),
+        "board": board,
+        "stored": stored if plan.alike else None,
+    }
     embed_arguments = {"settings": settings, "identity": run.embedder.identity, "board": board}
     total = len(plan.new) + len(plan.changed)
     try:
@@ -64,7 +71,7 @@ def write_documents(
                 prepare,
                 batch_format="pyarrow",
                 zero_copy_batch=True,
-                fn_kwargs={"recipe": replace(run.recipe, tenant=tenant), "board": board},
+                fn_kwargs=prepare_arguments,
                 num_cpus=read_cpus(),
             ).map_batches(
                 EmbedChunks,

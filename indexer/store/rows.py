@@ -11,13 +11,14 @@ from indexer.sources.provenance import stored_file
 from indexer.store.client import StoreClient
 from indexer.store.connection import translated
 from indexer.store.filters import chunks_are, tenant_and_chunks, tenant_and_documents, tenant_is
-from indexer.store.schema import headings, row_from_chunk
+from indexer.store.schema import TEXT_MAX_BYTES, headings, row_from_chunk
 from indexer.types import Chunk, ChunkPlace, StoredRow
 
 _ITERATOR_BATCH = 2000  # rows per page of a scan; Milvus allows 16,384
 _FLOATS_PER_PAGE = 4_000_000  # 16 MB, a quarter of what a server sends in one message by default
 _FLUSH_TIMEOUT_S = 120.0
 _STATE_FIELDS = ["chunk_id", "document_id", "document_hash", "chunk_count", "uri", "metadata"]
+_CUT_BYTES = TEXT_MAX_BYTES - 3  # a text that was cut ends within a character of the limit
 _PLACE_FIELDS = ["chunk_id", "document_id", "heading_path"]
 
 
@@ -85,6 +86,19 @@ class Rows(StoreClient):
                 page = []
         if page:
             yield np.asarray(page, dtype=np.float32)
+
+    def vectors_by_text(
+        self, physical: str, *, tenant: str, document_ids: Sequence[str]
+    ) -> dict[str, NDArray[np.float32]]:
+        """Return the vectors of some documents' chunks by the text that was embedded; none for a text that was cut."""
+        found: dict[str, NDArray[np.float32]] = {}
+        for row in self.pages(
+            physical, tenant_and_documents(tenant, document_ids), ["search_text", "dense"], batch=_ITERATOR_BATCH
+        ):
+            text = str(row["search_text"])
+            if len(text.encode()) < _CUT_BYTES:
+                found[text] = np.asarray(row["dense"], dtype=np.float32)
+        return found
 
     def places(self, physical: str, *, tenant: str) -> Iterator[ChunkPlace]:
         """Yield where a tenant's chunks stand, page by page."""

@@ -7,7 +7,7 @@ import pytest
 
 from indexer import progress
 from indexer.board import Board
-from indexer.progress import Counts, LiveCounts, Reporter
+from indexer.progress import Counts, LiveCounts, Reporter, pace, seconds_left
 from indexer.run.report import IndexProgress
 
 
@@ -64,3 +64,33 @@ def test_following_goes_on_after_a_late_answer_and_ends_when_the_board_is_lost(
         ("index", 1, 9, 2), ("index", 1, 9, 2), ("index", 2, 9, 2)
     ]  # fmt: skip
     assert board.number == 4
+
+
+def test_the_pace_is_known_after_some_seconds() -> None:
+    assert pace((10.0, 100), (12.0, 200)) is None
+    assert pace((10.0, 100), (15.0, 350)) == 50.0
+
+
+def test_what_is_left_is_guessed_from_the_documents_so_far() -> None:
+    counts = Counts(documents=9, failed=1, chunks=100, chunks_written=60)
+    assert seconds_left(counts, total=40, chunks_per_s=10.0) == pytest.approx((400 - 60) / 10)
+    assert seconds_left(counts, total=10, chunks_per_s=10.0) == pytest.approx(4.0)
+    assert seconds_left(counts, total=5, chunks_per_s=10.0) == pytest.approx(4.0)  # repeated tasks count twice
+    assert seconds_left(counts, total=40, chunks_per_s=None) is None
+    assert seconds_left(counts, total=40, chunks_per_s=0.0) is None
+    assert seconds_left(Counts(), total=40, chunks_per_s=1.0) is None
+
+
+def test_following_tells_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_ASK_EVERY_S", 0.01)
+    monkeypatch.setattr(progress, "_SETTLED_S", 0.05)
+    heard: list[IndexProgress] = []
+    board = Told(*([Counts(documents=1, chunks=4, chunks_written=2)] for _ in range(30)), lost_after=31)
+    with Reporter(heard.append).following(live(board), total=100, failed=0):
+        until = time.monotonic() + 10
+        while not board.lost and time.monotonic() < until:
+            time.sleep(0.01)
+    assert heard[0].chunks_per_s is None
+    last = heard[-1]
+    assert last.chunks_per_s is not None
+    assert last.seconds_left == pytest.approx((400 - last.chunks_written) / last.chunks_per_s)

@@ -5,8 +5,8 @@ import pickle
 import pytest
 from ray.data.datasource.datasink import WriteResult
 
-from indexer.errors import InputError, UnavailableError
-from indexer.run.datasink import MAX_ATTEMPTS, MilvusDatasink, WriteOutcome, call_with_retry
+from indexer.errors import InputError
+from indexer.run.datasink import MilvusDatasink, WriteOutcome
 from indexer.run.tables import chunks_to_table, with_vectors
 from indexer.store.milvus import MilvusStore
 from indexer.types import FailedDocument
@@ -36,42 +36,7 @@ def test_a_repeated_task_changes_nothing_and_the_outcome_is_per_document(store: 
         "d/0": (3, 3),
         "d/1": (2, 3),
     }
-    assert first.failures == [failed]
+    assert (first.failures, first.embedded) == ([failed], 5)
+    assert [first.is_whole(name) for name in ("d/0", "d/1", "d/2")] == [True, False, False]
     sink.on_write_complete(WriteResult(num_rows=6, size_bytes=1, write_returns=[first, WriteOutcome()]))
-    assert sink.outcome.rows == 5
-
-
-def test_retry_waits_longer_each_time_and_then_gives_up() -> None:
-    waits: list[float] = []
-    calls: list[int] = []
-
-    def fail() -> None:
-        calls.append(1)
-        raise UnavailableError("gone")
-
-    with pytest.raises(UnavailableError, match="gone"):
-        call_with_retry(fail, description="write", before_retry=lambda: None, sleep=waits.append)
-    assert len(calls) == MAX_ATTEMPTS
-    assert waits == sorted(waits)
-    assert len(waits) == MAX_ATTEMPTS - 1
-
-
-def test_retry_ends_with_the_first_success() -> None:
-    outcomes = iter([UnavailableError("gone"), None])
-    reset: list[int] = []
-
-    def once() -> None:
-        error = next(outcomes)
-        if error is not None:
-            raise error
-
-    call_with_retry(once, description="write", before_retry=lambda: reset.append(1), sleep=lambda _: None)
-    assert reset == [1]
-
-
-def test_other_errors_are_not_retried() -> None:
-    def fail() -> None:
-        raise ValueError("a bug")
-
-    with pytest.raises(ValueError, match="a bug"):
-        call_with_retry(fail, description="write", before_retry=lambda: None, sleep=pytest.fail)
+    assert (sink.outcome.rows, sink.outcome.embedded) == (5, 5)

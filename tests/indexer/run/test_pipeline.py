@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -145,9 +146,13 @@ class TestOnRay:
         assert changed.chunks.deleted == len(replaced)
         assert "docs/bees.html" in after.values()
 
+        (folder / "pump.pod").rename(folder / "deep" / "water.pod")
         synced = run(folder, "farm", settings, sync=True)
-        assert (synced.documents.deleted, synced.documents.unchanged) == (1, 6)
-        assert "docs/bees.html" not in rows(settings, "farm").values()
+        assert (synced.documents.deleted, synced.documents.renamed, synced.documents.unchanged) == (1, 1, 5)
+        assert (synced.chunks.written > 0, synced.chunks.embedded) == (True, 0)
+        kept = Counter(rows(settings, "farm").values())
+        assert kept["docs/deep/water.pod"] == synced.chunks.written == Counter(after.values())["docs/pump.pod"]
+        assert not {"docs/bees.html", "docs/pump.pod"} & kept.keys()
 
     def test_folders_of_one_name_do_not_take_each_others_documents(
         self, tmp_path: Path, settings: IndexerSettings
@@ -191,6 +196,7 @@ class TestOnRay:
         MilvusStore(settings.milvus_uri).delete_chunks("whole__g1", lost)
         report = run(tmp_path, "whole", settings)
         assert (report.documents.changed, report.documents.unchanged, report.chunks.deleted) == (1, 1, 0)
+        assert (report.chunks.written, report.chunks.embedded) == (6, 3)
         assert rows(settings, "whole") == wanted
 
     def test_a_write_beside_another_writer_is_refused_before_anything_is_made(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from indexer.run.state import Fingerprint, Moved, Plan, gather, make_plan, stale_rows
+from indexer.run.state import Fingerprint, Moved, Plan, gather, make_plan, match_renamed, stale_rows
 from indexer.types import StoredRow
 
 
@@ -42,7 +42,7 @@ def plan_of(
 
 def test_documents_are_new_changed_unchanged_or_vanished() -> None:
     plan = plan_of(
-        found("d/a", "1"), found("d/b", "2"), found("d/c", "1"),
+        found("d/a", "1"), found("d/b", "2"), found("d/c", "3"),
         stored=[*rows("d/a", "1", 3), *rows("d/b", "1", 2), *rows("d/gone", "1", 1), *rows("other/x", "1", 1)],
     )  # fmt: skip
     assert (plan.new, plan.changed, plan.unchanged) == ({"d/c"}, {"d/b"}, {"d/a"})
@@ -80,7 +80,7 @@ def test_a_part_that_its_file_does_not_hold_any_more_has_vanished() -> None:
 
 def test_documents_of_another_folder_of_the_same_name_have_not_vanished() -> None:
     stored = [*rows("d/theirs", "1", 1, at="/x"), *rows("d/removed", "1", 1, at="/x"), *rows("d/own", "1", 1, at="/y")]
-    plan = plan_of(found("d/b", "1"), stored=stored, at="/y", existing=["file:///x/d/theirs"])
+    plan = plan_of(found("d/b", "2"), stored=stored, at="/y", existing=["file:///x/d/theirs"])
     assert plan.vanished == ("d/own", "d/removed")
 
 
@@ -101,3 +101,30 @@ def test_a_changed_document_knows_the_other_files_that_it_was_stored_from() -> N
 def test_stale_rows_are_those_of_another_version_of_a_written_document() -> None:
     stored = [*rows("a", "1", 2), *rows("a", "2", 1), *rows("b", "1", 1)]
     assert stale_rows(stored, current={"a": "2"}) == ["a-1-0", "a-1-1"]
+
+
+def test_new_documents_with_the_bytes_of_gone_ones_are_renamed() -> None:
+    plan = plan_of(
+        found("d/new/a", "1"), found("d/fresh", "2"), found("d/copy", "3"), found("d/kept", "3"), found("d/b", "5"),
+        stored=[
+            *rows("d/a", "1", 2), *rows("d/gone", "4", 1), *rows("d/kept", "3", 1), *rows("d/b", "6", 1),
+            *rows("other/fresh", "2", 1),
+        ],
+    )  # fmt: skip
+    assert plan.renamed == {"d/new/a": "d/a"}
+    assert (plan.vanished, plan.new) == (("d/gone",), {"d/new/a", "d/fresh", "d/copy"})
+    assert plan.alike == {"d/new/a": "d/a", "d/copy": "d/kept", "d/b": "d/b", "d/fresh": "other/fresh"}
+
+
+def test_a_document_is_renamed_under_another_parser_too_but_not_if_it_was_stored_in_part() -> None:
+    content = "c" * 32
+    new = found("d/new", content + "parser 2")
+    assert plan_of(new, stored=rows("d/old", content + "parser 1", 2)).renamed == {"d/new": "d/old"}
+    assert plan_of(new, stored=rows("d/old", content + "parser 1", 2, of=3)).renamed == {}
+
+
+def test_equal_documents_are_paired_one_by_one_and_by_their_file_names_first() -> None:
+    new = {"d/x/two": "1", "d/x/three": "1", "d/x/one": "1", "d/other": "2"}
+    assert match_renamed(new, gone={"1": ["d/one", "d/two"], "3": ["d/z"]}) == {"d/x/one": "d/one", "d/x/two": "d/two"}
+    assert match_renamed({"d/c": "1"}, gone={"1": ["d/b", "d/a"]}) == {"d/c": "d/a"}
+    assert match_renamed({}, gone={"1": ["d/a"]}) == {}

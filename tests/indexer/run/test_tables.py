@@ -12,11 +12,12 @@ from indexer.run.tables import (
     SOURCE_SCHEMA,
     chunks_from_table,
     chunks_to_table,
+    embedded_count,
     fingerprints_from_table,
     fingerprints_to_table,
-    search_texts,
     sources_from_table,
     sources_to_rows,
+    texts_to_embed,
     with_vectors,
 )
 from indexer.sources.uris import file_path
@@ -29,7 +30,7 @@ FAILED = FailedDocument(uri="file:///x", stage="parse", reason="bad")
 def test_chunks_and_failures_come_back_as_they_went() -> None:
     chunks = [chunk("one", page=3), chunk("two", ordinal=1, heading_path=(), metadata=())]
     table = chunks_to_table([chunks[0], FAILED, chunks[1]])
-    assert search_texts(table) == [made.search_text for made in chunks]
+    assert texts_to_embed(table) == [made.search_text for made in chunks]
     vectors = unit_vectors(2, dimension=4)
     back, back_vectors, failures = chunks_from_table(with_vectors(table, vectors).slice(0))
     assert back == chunks
@@ -41,6 +42,19 @@ def test_a_slice_keeps_its_own_vectors() -> None:
     table = with_vectors(chunks_to_table([chunk(text) for text in "abcd"]), unit_vectors(4))
     _, vectors, _ = chunks_from_table(table.slice(2, 1))
     np.testing.assert_array_equal(vectors, unit_vectors(4)[2:3])
+
+
+def test_known_vectors_stay_and_their_texts_are_not_embedded() -> None:
+    chunks = [chunk(text, ordinal=number) for number, text in enumerate("abc")]
+    known = unit_vectors(1, seed=1)
+    table = chunks_to_table([chunks[0], FAILED, chunks[1], chunks[2]], stored={chunks[1].chunk_id: known[0]})
+    assert texts_to_embed(table) == [chunks[0].search_text, chunks[2].search_text]
+    assert embedded_count(table) == 0
+    done = with_vectors(table, unit_vectors(2))
+    _, vectors, _ = chunks_from_table(done)
+    np.testing.assert_array_equal(vectors, [unit_vectors(2)[0], known[0], unit_vectors(2)[1]])
+    assert [embedded_count(done), embedded_count(done.slice(2))] == [2, 1]
+    assert texts_to_embed(done) == []
 
 
 def test_only_failures() -> None:
