@@ -105,6 +105,7 @@ def llm_config(args: AppArgs) -> LLMConfig:
         accelerator_type=settings.accelerator_type,
         engine_kwargs=engine_arguments(settings, accelerator=kind),
         runtime_env={"env_vars": engine_environment(settings, accelerator=kind)},
+        callback_config={"callback_class": "serve.node_files.FilesAreThere"},
         log_engine_metrics=True,
     )
 

@@ -32,6 +32,11 @@ def with_request_router(server: Application, config: LLMConfig) -> Application:
     return server._with_ingress_request_router(router)
 
 
+async def start_engine(server: LLMServer) -> None:
+    """Start a server's engine; `LLMServer._start_engine` does this and then reports usage to an actor of its own."""
+    await _engine(server).start()
+
+
 def max_model_len(server: LLMServer) -> int:
     """The engine's context length in tokens, as vLLM resolved it."""
     return int(_engine(server)._engine_client.model_config.max_model_len)

@@ -46,6 +46,10 @@ class SpecialistServer(LLMServer):
         self._retriever = retriever
         await super().__init__(llm_config)
 
+    async def _start_engine(self) -> None:
+        """Start the engine without Ray's usage report, which is switched off but starts an actor all the same."""
+        await contact.start_engine(self)
+
     async def __serve_build_asgi_app__(self) -> ASGIApp:
         """Wrap vLLM's app; called by Serve once the engine runs."""
         app: ASGIApp = await super().__serve_build_asgi_app__()

@@ -18,6 +18,7 @@ from deploy.local.ports import pick_free
 from deploy.local.ray_environment import python_path
 from deploy.local.state import InstanceState, instance_id, read_state, temp_dir_of
 from deploy.local.teardown import stop_instance
+from tests.stack import engine_cache
 
 COMMAND = (sys.executable, "-m", "deploy.cli.main")
 # What runs under nohup, or in a script's background, ignores signals, and so would all that it starts.
@@ -131,5 +132,5 @@ def make_home(folder: Path, *, base_model: Path) -> Home:
     }
     config.write_text(yaml.safe_dump(document))
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("GRAFTWORK_", "RAY_"))}
-    environment = {**kept, "HOME": str(folder), "PYTHONPATH": python_path(""), "HF_HUB_OFFLINE": "1"}
+    environment = {**kept, **engine_cache(), "HOME": str(folder), "PYTHONPATH": python_path(""), "HF_HUB_OFFLINE": "1"}
     return Home(home, config, environment)

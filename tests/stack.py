@@ -99,7 +99,12 @@ class Stack:
 def environment(home: Path) -> dict[str, str]:
     """The environment of a command: ours, offline, with a home folder of its own and no Graftwork settings."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("GRAFTWORK_", "RAY_"))}
-    return {**kept, "HOME": str(home), "HF_HUB_OFFLINE": "1", "COLUMNS": "120"}
+    return {**kept, **engine_cache(), "HOME": str(home), "HF_HUB_OFFLINE": "1", "COLUMNS": "120"}
+
+
+def engine_cache() -> dict[str, str]:
+    """One cache for all homes: vLLM looks into a model's class in a process of its own, 10 s, where none has it yet."""
+    return {"VLLM_CACHE_ROOT": os.environ.get("VLLM_CACHE_ROOT", str(Path.home() / ".cache" / "vllm"))}
 
 
 def free_port() -> int:

@@ -42,6 +42,27 @@ def test_the_server_builds_its_asgi_app_late() -> None:
     assert inspect.iscoroutinefunction(LLMServer.__serve_build_asgi_app__), f"the ASGI hook moved; written for {PINS}"
 
 
+def test_the_server_starts_its_engine_in_a_method_of_its_own() -> None:
+    from ray.serve.llm.deployment import LLMServer
+
+    source = inspect.getsource(LLMServer._start_engine)
+    assert "await self.engine.start()" in source, f"serve/server.py overrides this; written for {PINS}"
+    assert "self._start_engine()" in inspect.getsource(LLMServer.start), f"nobody calls it; written for {PINS}"
+
+
+async def test_ray_leaves_out_its_download_of_model_files() -> None:
+    from ray.llm._internal.serve.engines.vllm.vllm_engine import VLLMEngine
+
+    from serve.node_files import FilesAreThere
+
+    source = inspect.getsource(VLLMEngine.start)
+    for name in ('run_callback("on_before_node_init")', "callback.ctx.run_init_node"):
+        assert name in source, f"{name} is gone; written for {PINS}"
+    callback = FilesAreThere(llm_config=None)
+    await callback.on_before_node_init()
+    assert callback.ctx.run_init_node is False
+
+
 def test_rays_vllm_engine_keeps_its_client_and_its_model_table() -> None:
     from ray.llm._internal.serve.engines.vllm import vllm_engine
 
