@@ -15,6 +15,14 @@ from pymilvus.exceptions import ConnectError, MilvusException, MilvusUnavailable
 from indexer.errors import InputError, UnavailableError
 
 PROBE_TIMEOUT_S = 3.0
+# gRPC waits longer after each failed attempt to connect, up to two minutes, and channels to one address share that
+# wait: without these a server that was away for long is found minutes after it is back.
+_RECONNECT_OPTIONS = {
+    "grpc.use_local_subchannel_pool": 1,
+    "grpc.initial_reconnect_backoff_ms": 200,
+    "grpc.min_reconnect_backoff_ms": 1_000,
+    "grpc.max_reconnect_backoff_ms": 2_000,
+}
 # pymilvus pings idle connections every 10 s; milvus-lite, with gRPC's default of one per 5 min, hangs up on that.
 # Nothing between two processes of one machine forgets a connection, so there it is left alone.
 _LOOPBACK_OPTIONS = {"grpc.keepalive_permit_without_calls": False, "grpc.keepalive_time_ms": 60_000}
@@ -63,7 +71,7 @@ def connect(uri: str, *, token: str | None, timeout_s: float) -> MilvusClient:
     """
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs a traceback for each error that it also raises
     probe(uri)
-    options = _LOOPBACK_OPTIONS if server_address(uri)[0] in _LOOPBACK else {}
+    options = {**_RECONNECT_OPTIONS, **(_LOOPBACK_OPTIONS if server_address(uri)[0] in _LOOPBACK else {})}
     with translated(uri, "connect"):
         return MilvusClient(uri=uri, token=token or "", timeout=timeout_s, dedicated=True, grpc_options=options)
 

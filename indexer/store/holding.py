@@ -32,6 +32,9 @@ _LOOK_AGAIN_S = 0.1
 _CONFIRM_S = 0.3
 _START_TIME = 19  # place of the start time behind the command in /proc/<pid>/stat, see proc(5)
 
+# Keys of claims that this process is done with and could not delete: they are not in the way of its next run.
+_stranded: set[str] = set()
+
 
 class Lease:
     """A lease that this process holds.
@@ -80,7 +83,7 @@ class Lease:
             UnavailableError: Milvus does not answer.
         """
         claims = self._store.read_claims(self.claim.collection)
-        against = rivals(self.claim, claims, now=time.time(), gone=process_is_gone)
+        against = rivals(self.claim, claims, now=time.time(), gone=writer_is_gone)
         successor = superseded_by(self.claim, against)
         if successor is not None:
             raise ConflictError(
@@ -121,18 +124,18 @@ def holding(store: Leases, collection: str, *, tenant: str = "") -> Iterator[Lea
 def holders(store: Leases, collection: str) -> list[Claim]:
     """Return the live claims on a collection."""
     nobody = _claim(collection, tenant="", number=0)
-    return rivals(nobody, store.read_claims(collection), now=time.time(), gone=process_is_gone)
+    return rivals(nobody, store.read_claims(collection), now=time.time(), gone=writer_is_gone)
 
 
-def process_is_gone(claim: Claim) -> bool:
-    """Tell whether a claim's process is known to have ended: only those of this machine can be looked at."""
-    return claim.machine == _machine() and _start_time(claim.pid) != claim.started
+def writer_is_gone(claim: Claim) -> bool:
+    """Tell whether a claim's writer is known to have ended: processes of this machine can be looked at, no others."""
+    return claim.key in _stranded or (claim.machine == _machine() and _start_time(claim.pid) != claim.started)
 
 
 def _take(store: Leases, collection: str, *, tenant: str) -> Lease:
     before = store.read_claims(collection)
     mine = _claim(collection, tenant=tenant, number=next_number(before))
-    if against := rivals(mine, before, now=time.time(), gone=process_is_gone):
+    if against := rivals(mine, before, now=time.time(), gone=writer_is_gone):
         raise _refused(against, mine)
     until = time.monotonic() + LEASE_S
     store.write_claim(mine)
@@ -150,7 +153,7 @@ def _settle(store: Leases, mine: Claim) -> None:
     deadline, confirmed = time.monotonic() + _PATIENCE_S, False
     while True:
         claims = store.read_claims(mine.collection)
-        against = rivals(mine, claims, now=time.time(), gone=process_is_gone)
+        against = rivals(mine, claims, now=time.time(), gone=writer_is_gone)
         next_step = step(mine, claims, against)
         if next_step == "held" and confirmed:
             return
@@ -182,6 +185,7 @@ def _give_back(store: Leases, lease: Lease) -> None:
     try:
         store.delete_claims([lease.claim])
     except UnavailableError as error:
+        _stranded.add(lease.claim.key)
         logger.warning("the lease on %r stays until it ends: %s", lease.claim.collection, error)
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from indexer.errors import ConflictError
 from indexer.store import holding as module
-from indexer.store.holding import holders, holding, process_is_gone
+from indexer.store.holding import holders, holding, writer_is_gone
 from indexer.store.lease import SKEW_S, Claim
 from indexer.store.milvus import MilvusStore
 from tests.indexer.conftest import free_port, start_milvus, wait_until_listening
@@ -128,16 +128,42 @@ def test_a_killed_holder_of_this_machine_is_succeeded_at_once(store: MilvusStore
     process.send_signal(signal.SIGKILL)
     process.wait()
     [left] = store.read_claims("killed")
-    assert process_is_gone(left)
+    assert writer_is_gone(left)
     with holding(store, "killed") as lease:
         assert lease.claim.number == left.number + 1
 
 
+def test_a_claim_that_could_not_be_deleted_is_not_in_the_way_of_its_own_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_stranded", set())
+    port = free_port()
+    uri, server = f"http://127.0.0.1:{port}", start_milvus(tmp_path / "milvus", port)
+    try:
+        wait_until_listening(uri, timeout_s=30)
+        store = MilvusStore(uri)
+        with holding(store, "stranded") as lease:
+            server.kill()
+            server.wait()
+        server = start_milvus(tmp_path / "milvus", port)
+        wait_until_listening(uri, timeout_s=30)
+        store.close()
+        assert [claim.key for claim in store.read_claims("stranded")] == [lease.claim.key]
+        assert not holders(store, "stranded")
+        with holding(store, "stranded"):
+            pass
+        assert store.read_claims("stranded") == []
+        store.close()
+    finally:
+        server.terminate()
+        server.wait(timeout=20)
+
+
 def test_a_pid_that_is_used_again_is_not_the_holder(store: MilvusStore) -> None:
     with holding(store, "pids") as lease:
-        assert not process_is_gone(lease.claim)
-        assert process_is_gone(replace(lease.claim, started=lease.claim.started + 1))
-        assert not process_is_gone(replace(lease.claim, pid=2**22 + 1, machine="another boot"))
+        assert not writer_is_gone(lease.claim)
+        assert writer_is_gone(replace(lease.claim, started=lease.claim.started + 1))
+        assert not writer_is_gone(replace(lease.claim, pid=2**22 + 1, machine="another boot"))
 
 
 def test_who_was_away_too_long_learns_of_its_successor_and_never_renews(
