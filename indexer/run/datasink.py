@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -19,8 +19,9 @@ from indexer.names import split_physical
 from indexer.progress import Counts
 from indexer.run.tables import chunks_from_table
 from indexer.store.filters import check_tenant
+from indexer.store.import_files import ImportFile
 from indexer.store.milvus import MilvusStore
-from indexer.types import FailedDocument
+from indexer.types import Chunk, FailedDocument
 
 logger = logging.getLogger(__name__)
 
@@ -44,14 +45,17 @@ class WriteOutcome:
     Attributes:
         documents: What was written, by document id.
         failures: Failed documents that arrived with the chunks.
+        files: Files that hold the chunks, where they are to be imported.
     """
 
     documents: dict[str, DocumentWritten] = field(default_factory=dict)
     failures: list[FailedDocument] = field(default_factory=list)
+    files: list[ImportFile] = field(default_factory=list)
 
     def merge(self, other: WriteOutcome) -> None:
         """Add what another task did; a document's chunks may be spread over tasks."""
         self.failures.extend(other.failures)
+        self.files.extend(other.files)
         for document_id, written in other.documents.items():
             mine = self.documents.setdefault(
                 document_id, DocumentWritten(document_hash=written.document_hash, chunk_count=written.chunk_count)
@@ -133,15 +137,20 @@ class MilvusDatasink(Datasink[WriteOutcome]):
                 description=f"write {len(chunks)} chunks to {self._physical}",
                 before_retry=self._store.close,
             )
-        outcome = WriteOutcome(failures=failures)
-        for chunk in chunks:
-            written = outcome.documents.setdefault(
-                chunk.document_id, DocumentWritten(document_hash=chunk.document_hash, chunk_count=chunk.chunk_count)
-            )
-            written.rows += 1
         if self._board is not None:
             self._board.tell(Counts(chunks_written=len(chunks), write_busy=time.perf_counter() - began))
-        return outcome
+        return outcome_of(chunks, failures)
+
+
+def outcome_of(chunks: Sequence[Chunk], failures: list[FailedDocument]) -> WriteOutcome:
+    """Return what the writing of these chunks came to."""
+    outcome = WriteOutcome(failures=failures)
+    for chunk in chunks:
+        written = outcome.documents.setdefault(
+            chunk.document_id, DocumentWritten(document_hash=chunk.document_hash, chunk_count=chunk.chunk_count)
+        )
+        written.rows += 1
+    return outcome
 
 
 def call_with_retry(
