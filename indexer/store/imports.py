@@ -99,9 +99,19 @@ class Imports(StoreClient):
         return [_read(state) for state in states]
 
     def show_imported(self, physical: str, *, timeout_s: float) -> None:
-        """Load what was imported, so that it can be read; returns when it is loaded."""
+        """Load what was imported, so that it can be read; returns when it is loaded.
+
+        Raises:
+            UnavailableError: It is not within the time.
+        """
         with translated(self.uri, f"load {physical}"):
-            self.client().refresh_load(physical, timeout=timeout_s)
+            try:
+                self.client().refresh_load(physical, timeout=timeout_s)
+            except MilvusException as error:
+                raise UnavailableError(
+                    f"Milvus at {self.uri} does not load what it imported into {physical} ({error.message}); "
+                    "run the same command again to go on."
+                ) from error
 
 
 def _read(state: BulkInsertState) -> ImportJob:
