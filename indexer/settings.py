@@ -73,6 +73,23 @@ class IndexerSettings(BaseModel):
     )
     write_batch_size: int = Field(default=500, ge=1, le=5000, description="Chunks per upsert call.")
 
+    bulk_above_chunks: int | None = Field(
+        default=None,
+        ge=0,
+        description="A tenant's share of a new generation that is estimated at more chunks than this is written as "
+        "Parquet files that Milvus imports; unset never does. Not with milvus-lite.",
+    )
+    bulk_uri: str | None = Field(
+        default=None,
+        description="Folder for those files, of this Milvus server alone, in the bucket that the server itself reads: "
+        "s3://BUCKET/PREFIX and the like; file:///FOLDER for a server that keeps its data on its disk.",
+    )
+    bulk_timeout_s: float = Field(
+        default=600.0,
+        gt=0,
+        description="Seconds that imports may stand still until a run waits no longer; the next run waits for them.",
+    )
+
     verify_sample: int = Field(
         default=100, ge=0, le=1000, description="Stored vectors per tenant that a new generation's index is tried with."
     )
@@ -100,6 +117,14 @@ class IndexerSettings(BaseModel):
                 f"it names a user or password; give {address} and put them into milvus_token as user:password"
             )
         return uri
+
+    @model_validator(mode="after")
+    def check_bulk_is_whole(self) -> IndexerSettings:
+        """Refuse half of what imports need."""
+        if (self.bulk_above_chunks is None) != (self.bulk_uri is None):
+            given, missing = ("bulk_uri", "bulk_above_chunks")[:: 1 if self.bulk_above_chunks is None else -1]
+            raise ValueError(f"{given} is set without {missing}; set both, or neither for upserts")
+        return self
 
     @model_validator(mode="after")
     def check_overlap_below_half(self) -> IndexerSettings:

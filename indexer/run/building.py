@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 
 from indexer.embedding.embedder import open_embedder
 from indexer.evaluation.questions import Question
 from indexer.parsers import PARSER_VERSIONS
+from indexer.progress import Counts
 from indexer.run.comparing import Comparison, read_fingerprints
 from indexer.run.context import RunContext
+from indexer.run.datasink import WriteOutcome
 from indexer.run.finishing import finish_documents
+from indexer.run.importing import import_files, stored_documents, wants_import
 from indexer.run.rebuild import by_content, found_by_content, left_over, lost_documents, refuse_loss, refuse_switch
 from indexer.run.result import Share
 from indexer.run.state import KnownDocument, gather, make_plan
@@ -22,6 +25,7 @@ from indexer.sources.discovery import Discovery
 from indexer.sources.provenance import check_owners, existing_files
 from indexer.sources.recorded import recorded_files
 from indexer.store.generation import verified_properties
+from indexer.store.import_files import ImportFolder
 from indexer.store.schema import PARSERS_PROPERTY, ROLLED_BACK_PROPERTY
 from indexer.types import Generation, SourceFile, Verification
 
@@ -86,7 +90,7 @@ def build_generation(
     shares: list[Share] = []
     lost: list[str] = []
     for part in parts:
-        known = gather(run.store.scan(made.physical, tenant=part.tenant))
+        known = _stored(run, made, tenant=part.tenant) if target.begun else {}
         share, kept = _write_part(run, part, made=made, known=known, first=target.live is None)
         lost += _lost(part, share.stored | kept)
         shares.append(share)
@@ -161,6 +165,14 @@ def _begin(run: RunContext, target: Target) -> Generation:
     return made
 
 
+def _stored(run: RunContext, made: Generation, *, tenant: str) -> dict[str, KnownDocument]:
+    def tell(rows: int) -> None:
+        run.reporter.tell("import", counts=Counts(chunks_written=rows))
+
+    with run.timed("import"):
+        return stored_documents(run.store, made, tenant=tenant, timeout_s=run.settings.bulk_timeout_s, tell=tell)
+
+
 def _write_part(
     run: RunContext, part: _Part, *, made: Generation, known: dict[str, KnownDocument], first: bool
 ) -> tuple[Share, set[str]]:
@@ -174,7 +186,15 @@ def _write_part(
         existing=existing_files,
     )
     failures = part.comparison.failures
-    outcome = write_documents(run, plan, part.files, made=made, tenant=part.tenant, failed=len(failures))
+    folder = None
+    if run.settings.bulk_uri is not None and wants_import(plan, part.files, settings=run.settings):
+        folder = ImportFolder(root=run.settings.bulk_uri, physical=made.physical)
+        folder.clear()
+    outcome = write_documents(run, plan, part.files, made=made, tenant=part.tenant, failed=len(failures), folder=folder)
+    replaced = 0
+    if folder is not None:
+        replaced = _import(run, outcome, made=made, tenant=part.tenant, stored=known.keys())
+        folder.clear()
     share = Share(
         plan=plan,
         outcome=outcome,
@@ -187,7 +207,27 @@ def _write_part(
     kept = left_over(known, stored=share.stored, wanted=wanted)
     gone = known.keys() - share.stored - kept
     deleted = finish_documents(run, plan, outcome, made=made, tenant=part.tenant, gone=gone)
-    return share.with_deleted(deleted), kept
+    return share.with_deleted(deleted + replaced), kept
+
+
+def _import(run: RunContext, outcome: WriteOutcome, *, made: Generation, tenant: str, stored: Collection[str]) -> int:
+    run.lease.check()
+    documents = len(outcome.documents)
+
+    def tell(rows: int) -> None:
+        counts = Counts(documents=documents, chunks=outcome.rows, chunks_written=rows)
+        run.reporter.tell("import", counts=counts, total=documents)
+
+    with run.timed("import"):
+        return import_files(
+            run.store,
+            outcome,
+            made=made,
+            tenant=tenant,
+            stored=stored,
+            timeout_s=run.settings.bulk_timeout_s,
+            tell=tell,
+        )
 
 
 def _present(part: _Part) -> set[str]:

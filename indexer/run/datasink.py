@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -17,9 +17,10 @@ from indexer.names import split_physical
 from indexer.progress import Counts
 from indexer.run.tables import chunks_from_table, embedded_count
 from indexer.store.filters import check_tenant
+from indexer.store.import_files import ImportFile
 from indexer.store.milvus import MilvusStore
 from indexer.store.retry import call_with_retry
-from indexer.types import FailedDocument
+from indexer.types import Chunk, FailedDocument
 
 
 @dataclass(slots=True)
@@ -39,16 +40,19 @@ class WriteOutcome:
         documents: What was written, by document id.
         failures: Failed documents that arrived with the chunks.
         embedded: Chunks whose vectors were not stored before.
+        files: Files that hold the chunks, where they are to be imported.
     """
 
     documents: dict[str, DocumentWritten] = field(default_factory=dict)
     failures: list[FailedDocument] = field(default_factory=list)
     embedded: int = 0
+    files: list[ImportFile] = field(default_factory=list)
 
     def merge(self, other: WriteOutcome) -> None:
         """Add what another task did; a document's chunks may be spread over tasks."""
         self.failures.extend(other.failures)
         self.embedded += other.embedded
+        self.files.extend(other.files)
         for document_id, written in other.documents.items():
             mine = self.documents.setdefault(
                 document_id, DocumentWritten(document_hash=written.document_hash, chunk_count=written.chunk_count)
@@ -135,12 +139,17 @@ class MilvusDatasink(Datasink[WriteOutcome]):
                 description=f"write {len(chunks)} chunks to {self._physical}",
                 before_retry=self._store.close,
             )
-        outcome = WriteOutcome(failures=failures, embedded=embedded_count(table))
-        for chunk in chunks:
-            written = outcome.documents.setdefault(
-                chunk.document_id, DocumentWritten(document_hash=chunk.document_hash, chunk_count=chunk.chunk_count)
-            )
-            written.rows += 1
         if self._board is not None:
             self._board.tell(Counts(chunks_written=len(chunks), write_busy=time.perf_counter() - began))
-        return outcome
+        return outcome_of(chunks, failures, embedded=embedded_count(table))
+
+
+def outcome_of(chunks: Sequence[Chunk], failures: list[FailedDocument], *, embedded: int) -> WriteOutcome:
+    """Return what the writing of these chunks came to."""
+    outcome = WriteOutcome(failures=failures, embedded=embedded)
+    for chunk in chunks:
+        written = outcome.documents.setdefault(
+            chunk.document_id, DocumentWritten(document_hash=chunk.document_hash, chunk_count=chunk.chunk_count)
+        )
+        written.rows += 1
+    return outcome

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from indexer.run.context import RunContext
 from indexer.run.datasink import WriteOutcome
 from indexer.run.state import Plan, stale_rows
+from indexer.store.milvus import MilvusStore
 from indexer.types import Generation
 
 _DELETE_BATCH = 200  # document ids per filter expression
@@ -34,9 +35,16 @@ def finish_documents(
         for ids in _batches(sorted(replaced)):
             rows = run.store.scan(made.physical, tenant=tenant, document_ids=ids)
             deleted += run.store.delete_chunks(made.physical, stale_rows(rows, current=replaced))
-        for ids in _batches(sorted(gone)):
-            rows = run.store.scan(made.physical, tenant=tenant, document_ids=ids)
-            deleted += run.store.delete_chunks(made.physical, [row.chunk_id for row in rows])
+        deleted += delete_documents(run.store, made, gone, tenant=tenant)
+    return deleted
+
+
+def delete_documents(store: MilvusStore, made: Generation, document_ids: Iterable[str], *, tenant: str) -> int:
+    """Delete all rows of some documents of a tenant; returns how many."""
+    deleted = 0
+    for ids in _batches(sorted(document_ids)):
+        rows = store.scan(made.physical, tenant=tenant, document_ids=ids)
+        deleted += store.delete_chunks(made.physical, [row.chunk_id for row in rows])
     return deleted
 
 

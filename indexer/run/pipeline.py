@@ -20,6 +20,7 @@ from indexer.progress import Counts, Reporter
 from indexer.run.building import build_generation
 from indexer.run.context import RunContext
 from indexer.run.dead_letters import settle_letters
+from indexer.run.importing import check_imports
 from indexer.run.report import IndexProgress, IndexReport, NewGeneration
 from indexer.run.result import Share, report_of
 from indexer.run.stages import Recipe
@@ -69,7 +70,7 @@ def run_index(
 
     Raises:
         NotFoundError: A path, bucket or object does not exist.
-        InputError: Nothing to index, an unreadable folder, or a bad setting.
+        InputError: Nothing to index, an unreadable folder, a bad setting, or imports of a server that has none.
         ConflictError: Another process writes there; or a document's id is that of another file that is stored and still
             exists; or a new generation would lose documents, or did not pass, or is not allowed.
         UnavailableError: Ray is not initialised, or Milvus, the embedder or an object store cannot be reached.
@@ -85,6 +86,7 @@ def run_index(
     if not ray.is_initialized():
         raise UnavailableError("Ray is not initialised; call ray.init() or start it with `graftwork up`.")
     store, files = open_store(settings), resolve_embedder(settings.embedder)
+    check_imports(store, settings)
     recipe = _recipe(settings, files, tenant=tenant)
 
     def choose() -> Target:

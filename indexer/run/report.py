@@ -8,7 +8,7 @@ from typing import Literal
 
 from indexer.types import FailedDocument, Verification
 
-Stage = Literal["discover", "compare", "index", "finish", "verify", "done"]
+Stage = Literal["discover", "compare", "index", "import", "finish", "verify", "done"]
 LISTED = 20  # names per list in the JSON; the counts are always whole
 
 
@@ -17,8 +17,8 @@ class IndexProgress:
     """A moment of a run.
 
     Attributes:
-        stage: `discover` files, `compare` with what is stored, `index` (parse, embed, write), `finish`,
-            `verify` (a new generation), `done`.
+        stage: `discover` files, `compare` with what is stored, `index` (parse, embed, write), `import`
+            (by Milvus, of files that were written), `finish`, `verify` (a new generation), `done`.
         documents: Documents parsed so far.
         documents_total: Documents to parse; 0 until they are compared.
         chunks: Chunks cut so far.

@@ -11,6 +11,7 @@ from indexer.board import Board
 from indexer.progress import Counts, LiveCounts
 from indexer.run.context import RunContext
 from indexer.run.datasink import MilvusDatasink, WriteOutcome
+from indexer.run.parquet_datasink import ParquetDatasink
 from indexer.run.ray_data import (
     WRITE_CPUS,
     embed_cpus,
@@ -22,11 +23,19 @@ from indexer.run.ray_data import (
 from indexer.run.reuse import StoredVectors
 from indexer.run.stages import EmbedChunks, prepare
 from indexer.run.state import Plan
+from indexer.store.import_files import ImportFolder
 from indexer.types import Generation, SourceFile
 
 
 def write_documents(
-    run: RunContext, plan: Plan, files: Sequence[SourceFile], *, made: Generation, tenant: str, failed: int
+    run: RunContext,
+    plan: Plan,
+    files: Sequence[SourceFile],
+    *,
+    made: Generation,
+    tenant: str,
+    failed: int,
+    folder: ImportFolder | None = None,
 ) -> WriteOutcome:
     """Run the pipeline over the documents that changed; does nothing, and loads no model, where none did.
 
@@ -37,6 +46,7 @@ def write_documents(
         made: Where to write.
         tenant: Whose documents these are.
         failed: Documents that failed before, for the live count.
+        folder: Where to write files for an import instead of rows.
 
     Raises:
         GraftworkError: Ray stopped the run, or a worker could not go on.
@@ -49,9 +59,13 @@ def write_documents(
     by_id = {file.source_id: file for file in files}
     board: Board[Counts] = Board()
     live = LiveCounts(board)
-    sink = MilvusDatasink(
-        store=run.store, physical=made.physical, tenant=tenant, batch_size=settings.write_batch_size, board=board
-    )
+    sink: MilvusDatasink | ParquetDatasink
+    if folder is not None:
+        sink = ParquetDatasink(folder=folder, identity=made.identity, tenant=tenant, board=board)
+    else:
+        sink = MilvusDatasink(
+            store=run.store, physical=made.physical, tenant=tenant, batch_size=settings.write_batch_size, board=board
+        )
     stored = StoredVectors(store=run.store, physical=made.physical, tenant=tenant, alike=plan.alike)
     prepare_arguments = {
         "recipe": replace(run.recipe, tenant=tenant),

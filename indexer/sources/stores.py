@@ -132,7 +132,7 @@ def _s3(name: str, options: dict[str, str], *, anonymous: bool) -> fs.FileSystem
         options |= {"endpoint_override": address.netloc, "scheme": address.scheme}
     elif "endpoint_override" not in options and "region" not in options:
         options["region"] = fs.resolve_s3_region(name)
-    return fs.S3FileSystem(anonymous=anonymous, **options)
+    return fs.S3FileSystem(anonymous=anonymous, allow_delayed_open=True, **options)  # what is small is one request
 
 
 def _azure(account: str, options: dict[str, str]) -> fs.FileSystem:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from indexer.store.collections import Collections
 from indexer.store.documents import Documents
+from indexer.store.imports import Imports
 from indexer.store.leases import Leases
 from indexer.store.letters import Letters
 from indexer.store.rows import Rows
 from indexer.store.search import PassageSearch
 
 
-class MilvusStore(Collections, Rows, Documents, PassageSearch, Leases, Letters):
+class MilvusStore(Collections, Rows, Imports, Documents, PassageSearch, Leases, Letters):
     """One Milvus connection, opened on first use and shared by threads.
 
     Every read and every delete of chunks is limited to one tenant. Methods raise UnavailableError when the server

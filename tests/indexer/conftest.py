@@ -19,6 +19,7 @@ from indexer.errors import UnavailableError
 from indexer.settings import IndexerSettings
 from indexer.store.connection import probe
 from indexer.store.milvus import MilvusStore
+from tests.milvus_server import running_milvus
 from tests.s3 import S3Server, running_s3
 
 
@@ -75,6 +76,13 @@ def settings(milvus_uri: str) -> IndexerSettings:
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     with running_s3(free_port(), tmp_path_factory.mktemp("s3") / "log") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def importing_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server that imports files, which milvus-lite does not; it has no BM25."""
+    with running_milvus(free_port(), tmp_path_factory.mktemp("milvus") / "server") as uri:
+        yield uri
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,9 @@ def test_every_field_is_described() -> None:
         ({"chunk_tokens": 40, "chunk_overlap_tokens": 30}, "more than half of chunk_tokens"),
         ({"chunk_tokens": 0}, "chunk_tokens"),
         ({"embedder": ""}, "embedder"),
+        ({"bulk_above_chunks": 5}, "bulk_above_chunks is set without bulk_uri"),
+        ({"bulk_uri": "s3://b/p"}, "bulk_uri is set without bulk_above_chunks"),
+        ({"bulk_uri": "s3://b/p", "bulk_above_chunks": -1}, "bulk_above_chunks"),
     ],
 )
 def test_bad_values_are_named(values: dict[str, object], text: str) -> None:
