@@ -54,7 +54,7 @@ def fuse(
     found = {passage.chunk_id: passage for arm, _ in arms for passage in arm}
     scores = dict.fromkeys(found, 0.0)
     for arm, weight in arms:
-        for passage, score in zip(arm, _stretched([passage.score for passage in arm]), strict=True):
+        for passage, score in zip(arm, stretched([passage.score for passage in arm]), strict=True):
             scores[passage.chunk_id] += weight * score
     sections: dict[tuple[str, tuple[str, ...]], list[float]] = defaultdict(list)
     for key, passage in found.items():
@@ -67,7 +67,8 @@ def fuse(
     return tuple(sorted(fused, key=lambda passage: (-passage.score, passage.document_id, passage.ordinal)))
 
 
-def _stretched(scores: Sequence[float]) -> list[float]:
+def stretched(scores: Sequence[float]) -> list[float]:
+    """Return scores on a scale where the best has 1 and the last 0; equals all have 1."""
     if not scores:
         return []
     low, high = min(scores), max(scores)

@@ -20,12 +20,13 @@ from indexer.embedding.files import EMBEDDED_NAME
 from indexer.evaluation.evaluate import Evaluation, evaluate
 from indexer.evaluation.measures import NDCG
 from indexer.evaluation.questions import judge, read_questions
-from indexer.parsers.base import RawDocument
+from indexer.parsers.base import ParseError, RawDocument
 from indexer.parsers.document import build_document
 from indexer.parsers.pod import PodParser
 from indexer.search import Searcher
 from indexer.settings import IndexerSettings
 from indexer.sources.discovery import discover
+from indexer.sources.stores import open_source
 from indexer.store.milvus import MilvusStore
 from indexer.types import Chunk
 from tests.indexer.conftest import free_port, start_milvus, wait_until_listening
@@ -117,8 +118,12 @@ def chunks_of(folder: Path, embedder: Embedder) -> list[Chunk]:
     settings = chunker_settings(IndexerSettings(), max_tokens=embedder.max_tokens, special_tokens=special)
     chunks: list[Chunk] = []
     for source in discover([folder]).files:
-        parsed = PodParser().parse(RawDocument(key=None, content=source.path.read_bytes()))
-        document = build_document(parsed, source=source, key=None)
+        with open_source(source.uri) as stream:
+            parsed = PodParser().parse(RawDocument(key=None, content=stream.read()))
+        try:
+            document = build_document(parsed, source=source, key=None)
+        except ParseError:
+            continue
         chunks += make_chunks(document, tenant=TENANT, document_hash="h", tokens=embedder.tokenizer, settings=settings)
     return chunks
 
