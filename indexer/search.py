@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from indexer.embedding.embedder import Embedder, open_embedder
 from indexer.errors import InputError
-from indexer.fusion import fuse, keywords
+from indexer.fusion import blend, keywords, with_sections
 from indexer.passages import Candidates, Passage, SearchResult
 from indexer.rerank.cross_encoder import CrossEncoderReranker
+from indexer.rerank.late_interaction import LateInteraction
 from indexer.rerank.mixing import Rerank, RerankBy, Reranker, mix, rerank_text
 from indexer.settings import IndexerSettings
 from indexer.store.filters import check_tenant
@@ -33,7 +34,7 @@ class Searcher:
         """Keep the store, the embedder and what can order anew; nothing is asked of the store yet."""
         self._store = store
         self._embedder = embedder
-        self._rerankers = dict(rerankers or {})
+        self._rerankers: dict[RerankBy, Reranker] = {"maxsim": LateInteraction(embedder), **(rerankers or {})}
 
     @property
     def rerankers(self) -> tuple[RerankBy, ...]:
@@ -73,22 +74,26 @@ class Searcher:
         _check(queries, k=k, dense_weight=dense_weight, section_weight=section_weight)
         if rerank is not None:
             self._reranker(rerank.by)
-        plain = section_weight == 0.0 and dense_weight in (0.0, 1.0)
+        plain = section_weight == 0.0 and dense_weight in (0.0, 1.0) and rerank is None
         found = self.candidates(
             queries,
             collection=collection,
             tenant=tenant,
-            depth=max(k, rerank.depth if rerank else 0) if plain else max(CANDIDATES, k),
+            depth=k if plain else max(CANDIDATES, k),
             dense=dense_weight > 0.0,
             text=dense_weight < 1.0,
         )
         results = []
         for query, each in zip(queries, found, strict=True):
-            passages = _ranked(each, dense_weight=dense_weight, section_weight=section_weight, plain=plain)
-            began = time.perf_counter()
-            if rerank is not None:
-                scores = self.judge(query, passages[: rerank.depth], by=rerank.by)
-                passages = mix(passages, scores, weight=rerank.weight)
+            passages, rerank_ms = each.dense or each.text, 0.0  # where one search alone decides, it keeps its scores
+            if not plain:
+                passages = blend(each.dense, each.text, dense_weight=dense_weight)
+                if rerank is not None:
+                    began = time.perf_counter()
+                    scores = self.judge(query, passages[: rerank.depth], by=rerank.by)
+                    passages = mix(passages, scores, weight=rerank.weight)
+                    rerank_ms = (time.perf_counter() - began) * 1000
+                passages = with_sections(passages, weight=section_weight)
             results.append(
                 SearchResult(
                     passages=passages[:k],
@@ -96,7 +101,7 @@ class Searcher:
                     generation=each.generation,
                     embed_ms=each.embed_ms,
                     search_ms=each.search_ms,
-                    rerank_ms=(time.perf_counter() - began) * 1000 if rerank else 0.0,
+                    rerank_ms=rerank_ms,
                 )
             )
         return results
@@ -172,13 +177,6 @@ def open_store(settings: IndexerSettings) -> MilvusStore:
     """Return the store that the settings name; nothing is opened yet."""
     token = settings.milvus_token.get_secret_value() if settings.milvus_token else None
     return MilvusStore(settings.milvus_uri, token, timeout_s=settings.milvus_timeout_s)
-
-
-def _ranked(found: Candidates, *, dense_weight: float, section_weight: float, plain: bool) -> tuple[Passage, ...]:
-    """Return the candidates in order; where one search alone decides, its passages keep their own scores."""
-    if plain:
-        return found.dense or found.text
-    return fuse(found.dense, found.text, dense_weight=dense_weight, section_weight=section_weight)
 
 
 def _check(queries: Sequence[str], *, k: int, dense_weight: float, section_weight: float) -> None:

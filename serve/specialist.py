@@ -35,10 +35,12 @@ class WeightedAdapter(_Document):
 class RerankSettings(_Document):
     """How the first passages of a ranking are ordered anew."""
 
-    by: RerankBy = Field(description="'model' is the cross-encoder that the setting indexer.reranker names.")
+    by: RerankBy = Field(
+        description="'maxsim' compares words by the embedder; 'model' is the cross-encoder of indexer.reranker."
+    )
     depth: int = Field(20, ge=1, le=MAX_DEPTH, description="Passages looked at again: one forward pass each.")
     weight: float = Field(
-        1.0, ge=0.0, le=1.0, description="Share of the reranker in a passage's rank; the rest is the first ranking's."
+        0.5, ge=0.0, le=1.0, description="Share of the reranker in a passage's rank; the rest is the first ranking's."
     )
 
     @property

@@ -52,7 +52,7 @@ def evaluate(
 ) -> None:
     """Measure dense, BM25 and hybrid search with questions of your own, and say which weights to use.
 
-    With a cross-encoder in indexer.reranker, also whether it is worth its time.
+    Also whether a reranker is worth its time: the embedder's words, and the cross-encoder of indexer.reranker if set.
     """
     settings = cli_context(context).load().settings
     from indexer.evaluation.questions import read_questions

@@ -20,6 +20,7 @@ _SNIPPET = 300
 class RerankerName(StrEnum):
     """What can order passages anew, as the command line spells it."""
 
+    MAXSIM = "maxsim"
     MODEL = "model"
 
 
@@ -37,10 +38,10 @@ def search(
     dense_weight: Annotated[float, typer.Option(min=0, max=1, help="1 embeddings alone, 0 BM25 alone.")] = 1.0,
     section_weight: Annotated[float, typer.Option(min=0, max=1, help="Share of a passage's section.")] = 0.0,
     rerank: Annotated[
-        RerankerName | None, typer.Option(help="Order the first passages anew: `model` is that of indexer.reranker.")
+        RerankerName | None, typer.Option(help="Order the first passages anew, by words or by indexer.reranker.")
     ] = None,
     rerank_depth: Annotated[int, typer.Option(min=1, max=200, help="Passages that it looks at.")] = 20,
-    rerank_weight: Annotated[float, typer.Option(min=0, max=1, help="Its share in a passage's rank.")] = 1.0,
+    rerank_weight: Annotated[float, typer.Option(min=0, max=1, help="Its share in a passage's rank.")] = 0.5,
     json_output: JsonOption = False,
 ) -> None:
     """Find passages in a collection, without a model."""

@@ -11,7 +11,7 @@ from indexer.evaluation.bootstrap import Estimate, estimate, paired_difference
 from indexer.evaluation.measures import MEASURES, NDCG, measure, ranking
 from indexer.evaluation.questions import Judged, Split
 from indexer.evaluation.reranking import Head, choose, look_again, median_ms, values
-from indexer.fusion import fuse
+from indexer.fusion import blend, fuse
 from indexer.passages import Candidates, Passage
 from indexer.rerank.mixing import Rerank, RerankBy
 from indexer.search import CANDIDATES, Searcher
@@ -46,7 +46,7 @@ class Arm:
     """One way of searching.
 
     Attributes:
-        name: `dense`, `BM25`, `hybrid` or `hybrid, sections`; that of the best of them with `, rerank`.
+        name: `dense`, `BM25`, `hybrid` or `hybrid, sections`; that of the best of them with `, rerank by ...`.
         weights: How it ranks.
         figures: One for each of MEASURES.
         against_dense: Mean of the paired differences in nDCG@10 from dense search alone; zero for itself.
@@ -104,7 +104,8 @@ def evaluate(
 ) -> Evaluation:
     """Search for every question once in each way, choose weights on `dev`, and measure them on a split.
 
-    What the searcher can order anew by is tried on the ranking that is advised without.
+    What the searcher can order anew by is tried on the ranking that is advised without, which needs a forward pass for
+    each of the first passages of every question.
 
     Args:
         questions: With what answers them in this collection.
@@ -131,18 +132,18 @@ def evaluate(
         )
         searched.extend(Searched(question, candidates) for question, candidates in zip(batch, found, strict=True))
         progress(len(searched))
+    heads: dict[RerankBy, list[Head]] = {}
     judged = judge_arms(searched, collection=collection, split=split)
-    first = next(arm for arm in judged.arms if arm.weights == judged.advised)
-    dense = _values([each for each in searched if each.question.split == split], DENSE)[NDCG]
     for by in searcher.rerankers:
-        heads: list[Head] = []
+        heads[by] = []
         for each in searched:
             if each.question.split in ("dev", split):
-                passages = _ranked(each.candidates, first.weights)
-                heads.append(look_again(each.question, passages, judge=partial(searcher.judge, by=by)))
-                reranking(len(heads))
-        judged = judge_reranker(judged, heads, first=first, by=by, dense=dense)
-    return judged
+                near, worded = each.candidates.dense, each.candidates.text
+                passages = blend(near, worded, dense_weight=judged.advised.dense)
+                heads[by].append(look_again(each.question, passages, judge=partial(searcher.judge, by=by)))
+                reranking(len(heads[by]))
+    dense = _values([each for each in searched if each.question.split == split], DENSE)[NDCG]
+    return judge_rerankers(judged, heads, dense=dense)
 
 
 def judge_arms(searched: Sequence[Searched], *, collection: str, split: Split) -> Evaluation:
@@ -167,28 +168,33 @@ def judge_arms(searched: Sequence[Searched], *, collection: str, split: Split) -
     )
 
 
-def judge_reranker(
-    found: Evaluation, heads: Sequence[Head], *, first: Arm, by: RerankBy, dense: Sequence[float]
+def judge_rerankers(
+    found: Evaluation, heads: Mapping[RerankBy, Sequence[Head]], *, dense: Sequence[float]
 ) -> Evaluation:
-    """Choose a reranker's depth and weight on `dev`, measure it on the evaluation's split, and add its arm.
+    """Choose each reranker's depth and weight on `dev`, measure them on the evaluation's split, and add their arms.
 
     Args:
-        found: The evaluation so far.
-        heads: The questions of both splits with the rankings of `first` and the reranker's scores.
-        first: The arm that is ordered anew.
-        by: The reranker.
+        found: The evaluation without them; what it advises is what is ordered anew.
+        heads: For each reranker the questions of both splits, with what was found at the advised weight of dense.
         dense: nDCG@10 of dense alone for the questions of the evaluation's split, in their order.
     """
-    reported = [head for head in heads if head.question.split == found.split]
-    rerank = choose([head for head in heads if head.question.split == "dev"], by=by)
-    after = values(reported, rerank)
-    arm = replace(
-        _arm(f"{first.name}, rerank", replace(first.weights, rerank=rerank), after, dense),
-        against_first=_known(paired_difference(values(reported, None)[NDCG], after[NDCG])),
-        rerank_ms=median_ms(reported, rerank),
-    )
-    better = arm.against_first is not None and arm.against_first.low > 0
-    return replace(found, arms=(*found.arms, arm), advised=arm.weights if better else found.advised)
+    first = next(arm for arm in found.arms if arm.weights == found.advised)
+    share = first.weights.section
+    arms: list[Arm] = []
+    better: list[tuple[float, Weights]] = []
+    for by, asked in heads.items():
+        dev = [head for head in asked if head.question.split == "dev"]
+        reported = [head for head in asked if head.question.split == found.split]
+        rerank, value = choose(dev, by=by, section_weight=share)
+        before, after = (values(reported, how, section_weight=share) for how in (None, rerank))
+        gain = _known(paired_difference(before[NDCG], after[NDCG]))
+        weights = replace(first.weights, rerank=rerank)
+        arm = _arm(f"{first.name}, rerank by {by}", weights, after, dense)
+        arms.append(replace(arm, against_first=gain, rerank_ms=median_ms(reported, rerank)))
+        if gain.low > 0:
+            better.append((value, weights))
+    advised = max(better, key=lambda pair: pair[0])[1] if better else found.advised
+    return replace(found, arms=(*found.arms, *arms), advised=advised)
 
 
 def _best(choices: Sequence[Weights], searched: Sequence[Searched]) -> tuple[Weights, float]:

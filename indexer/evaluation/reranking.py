@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from indexer.evaluation.measures import NDCG, measure, ranking
 from indexer.evaluation.questions import Judged
+from indexer.fusion import with_sections
 from indexer.passages import Passage
 from indexer.rerank.mixing import Rerank, RerankBy, mix
 
@@ -25,7 +26,7 @@ class Head:
 
     Attributes:
         question: Whose ranking it is.
-        passages: The ranking before, best first.
+        passages: What was found, best first, before sections had their say; scores 0 to 1.
         scores: The reranker's, of the first of them.
         ms: Milliseconds that they took, for each of DEPTHS.
     """
@@ -49,16 +50,19 @@ def look_again(
     return Head(question=question, passages=tuple(passages), scores=np.concatenate(scores), ms=tuple(ms))
 
 
-def choose(heads: Sequence[Head], *, by: RerankBy) -> Rerank:
-    """Return the depth and weight with the highest mean nDCG@10; among equals the least of both."""
+def choose(heads: Sequence[Head], *, by: RerankBy, section_weight: float) -> tuple[Rerank, float]:
+    """Return the depth and weight with the highest mean nDCG@10, and that; among equals the least of both."""
     choices = [Rerank(by=by, depth=depth, weight=weight) for depth in DEPTHS for weight in WEIGHTS]
-    means = {rerank: sum(values(heads, rerank)[NDCG]) / len(heads) for rerank in choices}
-    return max(choices, key=lambda rerank: (round(means[rerank], 6), -rerank.depth, -rerank.weight))
+    means = {rerank: sum(values(heads, rerank, section_weight=section_weight)[NDCG]) / len(heads) for rerank in choices}
+    best = max(choices, key=lambda rerank: (round(means[rerank], 6), -rerank.depth, -rerank.weight))
+    return best, means[best]
 
 
-def values(heads: Sequence[Head], rerank: Rerank | None) -> dict[str, list[float]]:
-    """Return every measure of the rankings, ordered anew or, with None, as they were."""
-    return measure([ranking(head.question, _reranked(head, rerank)) for head in heads])
+def values(heads: Sequence[Head], rerank: Rerank | None, *, section_weight: float) -> dict[str, list[float]]:
+    """Return every measure of the rankings, ordered anew or, with None, as they were, after sections had their say."""
+    return measure(
+        [ranking(head.question, with_sections(_reranked(head, rerank), weight=section_weight)) for head in heads]
+    )
 
 
 def median_ms(heads: Sequence[Head], rerank: Rerank) -> float:

@@ -13,7 +13,7 @@ from indexer.errors import InputError
 from indexer.fusion import stretched
 from indexer.passages import Passage
 
-RerankBy = Literal["model"]
+RerankBy = Literal["model", "maxsim"]
 
 MAX_DEPTH = 200  # what each search is asked for; see `indexer.search.CANDIDATES`
 
@@ -31,8 +31,8 @@ class Rerank:
     """How the head of a ranking is ordered anew.
 
     Attributes:
-        by: What looks again; `model` is the cross-encoder of the settings.
-        depth: Passages that are looked at again, 1 to 200; what comes after them stays after them.
+        by: What looks again: `model` is the cross-encoder of the settings, `maxsim` the words of the embedder.
+        depth: Passages that are looked at again, 1 to 200; before sections have their say, the rest stays after them.
         weight: Share of the reranker in a passage's score, 0 to 1; the rest is the first ranking's.
 
     Raises:
@@ -41,7 +41,7 @@ class Rerank:
 
     by: RerankBy
     depth: int = 20
-    weight: float = 1.0
+    weight: float = 0.5
 
     def __post_init__(self) -> None:
         if not 1 <= self.depth <= MAX_DEPTH:
@@ -58,22 +58,19 @@ def rerank_text(passage: Passage) -> str:
 def mix(
     passages: Sequence[Passage], scores: NDArray[np.float32] | Sequence[float], *, weight: float
 ) -> tuple[Passage, ...]:
-    """Return a ranking whose head is ordered anew, with its new scores.
+    """Return a ranking whose head is ordered anew, with its new scores, 0 to 1.
 
-    Both scores are stretched so that the best of the head has 1 and the last 0, then added by `weight`. What comes
-    after the head keeps its order and gets scores of 0 and less.
+    The reranker's scores are stretched so that the best of the head has 1 and the last 0; what it did not look at has 0
+    and so stays after the head.
 
     Args:
-        passages: The first ranking, best first.
+        passages: The first ranking, best first, its scores 0 to 1.
         scores: The reranker's, of the first `len(scores)` passages.
         weight: Share of the reranker, 0 to 1.
     """
-    if not len(scores):
-        return tuple(passages)
-    head, tail = passages[: len(scores)], passages[len(scores) :]
-    first = stretched([passage.score for passage in head])
-    second = stretched([float(score) for score in scores])
-    mixed = [(1.0 - weight) * mine + weight * other for mine, other in zip(first, second, strict=True)]
-    again = [replace(passage, score=score) for passage, score in zip(head, mixed, strict=True)]
-    rest = [replace(passage, score=passage.score - head[-1].score) for passage in tail]
-    return (*sorted(again, key=lambda passage: -passage.score), *rest)  # stable: equals stay in their order
+    second = [*stretched([float(score) for score in scores]), *[0.0] * (len(passages) - len(scores))]
+    mixed = [
+        replace(passage, score=(1.0 - weight) * passage.score + weight * other)
+        for passage, other in zip(passages, second, strict=True)
+    ]
+    return tuple(sorted(mixed, key=lambda passage: -passage.score))  # stable: equals stay in their order

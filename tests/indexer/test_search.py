@@ -8,8 +8,8 @@ import pytest
 
 from indexer.embedding.embedder import Embedder
 from indexer.errors import InputError, NotFoundError
-from indexer.fusion import fuse
-from indexer.rerank.mixing import Rerank
+from indexer.fusion import blend, fuse, with_sections
+from indexer.rerank.mixing import Rerank, mix
 from indexer.search import CANDIDATES, Searcher, open_searcher
 from indexer.settings import IndexerSettings
 from indexer.store.milvus import MilvusStore
@@ -95,6 +95,17 @@ def test_a_reranker_decides_among_those_it_looks_at(
     assert ask(Rerank(by="model", depth=5, weight=1.0), k=1) == [FACTS[4]]
     assert ask(Rerank(by="model", depth=5, weight=0.0)) == before
     assert ask(Rerank(by="model", depth=1)) == before
+
+
+def test_the_embedders_own_words_decide_too(searcher: Searcher) -> None:
+    found = searcher.candidates(["a forty hour week"], collection="facts", tenant="t", depth=CANDIDATES)[0]
+    blended = blend(found.dense, (), dense_weight=1.0)
+    scores = searcher.judge("a forty hour week", blended, by="maxsim")
+    assert blended[int(np.argmax(scores))].text == FACTS[2]
+    [result] = searcher.search(
+        ["a forty hour week"], collection="facts", tenant="t", k=5, rerank=Rerank(by="maxsim", weight=0.7)
+    )
+    assert result.passages == with_sections(mix(blended, scores, weight=0.7), weight=0.0)
 
 
 def test_a_reranker_that_is_not_there_is_named(searcher: Searcher) -> None:

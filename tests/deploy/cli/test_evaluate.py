@@ -61,7 +61,7 @@ def test_a_reranker_is_told_with_its_price(low: float, words: str, advice: str) 
     found = evaluation(hybrid=better, advised=MIXED)
     again = replace(MIXED, rerank=Rerank(by="model", depth=20, weight=0.6))
     arm = Arm(
-        name="hybrid, sections, rerank",
+        name="hybrid, sections, rerank by model",
         weights=again,
         figures=(),
         against_dense=better,
@@ -70,8 +70,8 @@ def test_a_reranker_is_told_with_its_price(low: float, words: str, advice: str) 
     )
     said = verdict(replace(found, arms=(*found.arms, arm), advised=again if low > 0 else MIXED))
     assert (
-        "Hybrid, sections, rerank (dense_weight 0.7, section_weight 0.8, rerank depth 20 weight 0.6) against the same "
-        f"without reranking: +0.030 nDCG@10 ({low:+.3f} to +0.050), {words}, at 412 ms more per question here."
+        "Hybrid, sections, rerank by model (dense_weight 0.7, section_weight 0.8, rerank depth 20 weight 0.6) against "
+        f"the same without reranking: +0.030 nDCG@10 ({low:+.3f} to +0.050), {words}, at 412 ms more per question here."
     ) in said
     assert said.count("against dense alone") == 1
     assert said.endswith(advice)
@@ -116,7 +116,8 @@ def test_a_collection_is_evaluated(tmp_path: Path) -> None:
     done = run(tmp_path, *command, "--json", HF_HUB_OFFLINE="1")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert [arm["name"] for arm in found["arms"]] == ["dense", "BM25", "hybrid", "hybrid, sections", "dense, rerank"]
+    plain = ["dense", "BM25", "hybrid", "hybrid, sections"]
+    assert [arm["name"] for arm in found["arms"]] == [*plain, "dense, rerank by maxsim", "dense, rerank by model"]
     assert [figure["measure"] for figure in found["arms"][0]["figures"]] == [*MEASURES]
     assert found["arms"][0]["figures"][0]["estimate"]["value"] == 1.0
     assert (found["split"], found["chosen_on"], found["arms"][0]["against_dense"]["n"]) == ("test", 3, 3)

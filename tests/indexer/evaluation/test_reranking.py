@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from indexer.evaluation.evaluate import DENSE, Evaluation, judge_arms, judge_reranker
+from indexer.evaluation.evaluate import DENSE, Evaluation, judge_arms, judge_rerankers
 from indexer.evaluation.measures import MEASURES, NDCG
 from indexer.evaluation.questions import Judged, Split
 from indexer.evaluation.reranking import DEPTHS, Head, choose, look_again, median_ms, values
@@ -24,7 +24,7 @@ LONG = [str(number) for number in range(60)]
 def head(scores: Sequence[float], *, gold: str, split: Split = "dev", ms: tuple[float, ...] = (10.0, 30.0)) -> Head:
     return Head(
         question=Judged(text="q", split=split, unit="chunk", relevant=frozenset([gold])),
-        passages=tuple(passage(name, 1.0 - place / 100) for place, name in enumerate(LONG)),
+        passages=tuple(passage(name, max(0.0, 1.0 - place / 20)) for place, name in enumerate(LONG)),
         scores=np.asarray(scores, dtype=np.float32),
         ms=ms,
     )
@@ -35,21 +35,22 @@ def scores(best: int, count: int = 50) -> list[float]:
 
 
 def test_what_lies_deep_needs_the_depth_and_what_does_not_takes_the_cheaper() -> None:
-    assert choose([head(scores(40), gold="40")], by="model").depth == 50
-    near = choose([head(scores(3), gold="3")], by="model")
+    assert choose([head(scores(40), gold="40")], by="model", section_weight=0.0)[0].depth == 50
+    near = choose([head(scores(3), gold="3")], by="model", section_weight=0.0)[0]
     assert (near.depth, near.weight) == (20, 0.2)
 
 
 def test_a_weight_is_taken_that_leaves_the_first_ranking_its_word() -> None:
     trusted = [head(scores(1), gold="1")] * 5
-    misled = [head([0.0] * 19 + [0.6] + [0.0] * 29 + [1.0], gold="0")] * 4
-    weight = choose([*trusted, *misled], by="model").weight
+    misled = [head([0.0] * 9 + [1.0] + [0.0] * 40, gold="0")] * 4
+    weight = choose([*trusted, *misled], by="model", section_weight=0.0)[0].weight
     assert 0 < weight < 1
-    assert values([*trusted, *misled], Rerank(by="model", depth=20, weight=weight))[NDCG] == [1.0] * 9
+    rerank = Rerank(by="model", depth=20, weight=weight)
+    assert values([*trusted, *misled], rerank, section_weight=0.0)[NDCG] == [1.0] * 9
 
 
 def test_none_measures_the_ranking_as_it_was() -> None:
-    found = values([head(scores(3), gold="3")], None)
+    found = values([head(scores(3), gold="3")], None, section_weight=0.0)
     assert [*found] == [*MEASURES]
     assert found["recall@1"] == [0.0]
     assert found["recall@5"] == [1.0]
@@ -89,15 +90,17 @@ def judged(*, dev: list[float], test: list[float]) -> Evaluation:
     found = judge_arms(asked, collection="c", split="test")
     assert found.advised == DENSE
     said = {"dev": np.asarray(dev, np.float32), "test": np.asarray(test, np.float32)}
-    heads = [Head(each.question, each.candidates.dense, said[each.question.split], ms=(10.0, 12.0)) for each in asked]
-    before = values(heads[20:], None)[NDCG]
-    return judge_reranker(found, heads, first=found.arms[0], by="model", dense=before)
+    asked_again = [
+        Head(each.question, each.candidates.dense, said[each.question.split], ms=(10.0, 12.0)) for each in asked
+    ]
+    before = values(asked_again[20:], None, section_weight=0.0)[NDCG]
+    return judge_rerankers(found, {"model": asked_again}, dense=before)
 
 
 def test_a_reranker_that_is_right_is_advised_with_its_price() -> None:
     found = judged(dev=RIGHT, test=RIGHT)
     arm = found.arms[-1]
-    assert (arm.name, arm.rerank_ms) == ("dense, rerank", 10.0)
+    assert (arm.name, arm.rerank_ms) == ("dense, rerank by model", 10.0)
     assert arm.against_first is not None
     assert arm.against_first.value == pytest.approx(1 - 0.631, abs=0.001)
     assert arm.against_dense == arm.against_first
