@@ -38,7 +38,7 @@ HOME_PATHS = {
     "deploy.run_dir": "run",
 }
 # Text settings that may be a folder: resolved like a path where they are written like one.
-LOCATIONS = frozenset({"train.base_model", "indexer.embedder"})
+LOCATIONS = frozenset({"train.base_model", "indexer.embedder", "indexer.reranker"})
 _SECRET_NAME = re.compile(r"(^|_)(token|passwd|password|api_?key|access_key|credentials?)$|secret", re.IGNORECASE)
 MASK = "**********"
 

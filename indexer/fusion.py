@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from indexer.passages import Passage
@@ -38,11 +38,7 @@ def keywords(query: str) -> str:
 def fuse(
     dense: Sequence[Passage], text: Sequence[Passage], *, dense_weight: float, section_weight: float
 ) -> tuple[Passage, ...]:
-    """Return the candidates of the searches with a share, best first, with their new scores, 0 to 1.
-
-    The scores of each search are stretched so that its best candidate has 1 and its last 0; what a search did not find
-    has 0 there. The score of a passage is then mixed with the mean over the candidates of its section, which is what
-    stands under the same headings of the same document: a passage between others that fit the question fits better.
+    """Return the candidates of the searches with a share, best first, with their new scores: `blend`, `with_sections`.
 
     Args:
         dense: Found by embeddings, best first.
@@ -50,24 +46,46 @@ def fuse(
         dense_weight: Share of the first, 0 to 1; the rest is the second's.
         section_weight: Share of the section in a passage's score, 0 to 1.
     """
+    return with_sections(blend(dense, text, dense_weight=dense_weight), weight=section_weight)
+
+
+def blend(dense: Sequence[Passage], text: Sequence[Passage], *, dense_weight: float) -> tuple[Passage, ...]:
+    """Return the candidates of the searches with a share, best first, with their new scores, 0 to 1.
+
+    The scores of each search are stretched so that its best candidate has 1 and its last 0; what a search did not find
+    has 0 there.
+    """
     arms = [(arm, weight) for arm, weight in ((text, 1.0 - dense_weight), (dense, dense_weight)) if weight > 0.0]
     found = {passage.chunk_id: passage for arm, _ in arms for passage in arm}
     scores = dict.fromkeys(found, 0.0)
     for arm, weight in arms:
-        for passage, score in zip(arm, _stretched([passage.score for passage in arm]), strict=True):
+        for passage, score in zip(arm, stretched([passage.score for passage in arm]), strict=True):
             scores[passage.chunk_id] += weight * score
+    return _in_order(replace(passage, score=scores[key]) for key, passage in found.items())
+
+
+def with_sections(passages: Sequence[Passage], *, weight: float) -> tuple[Passage, ...]:
+    """Return the passages with the mean of their section mixed into their scores, best first.
+
+    A section is what stands under the same headings of the same document: a passage between others that fit the
+    question fits better.
+    """
     sections: dict[tuple[str, tuple[str, ...]], list[float]] = defaultdict(list)
-    for key, passage in found.items():
-        sections[passage.document_id, passage.heading_path].append(scores[key])
-    fused = []
-    for key, passage in found.items():
-        section = sections[passage.document_id, passage.heading_path]
-        score = (1.0 - section_weight) * scores[key] + section_weight * sum(section) / len(section)
-        fused.append(replace(passage, score=score))
-    return tuple(sorted(fused, key=lambda passage: (-passage.score, passage.document_id, passage.ordinal)))
+    for passage in passages:
+        sections[passage.document_id, passage.heading_path].append(passage.score)
+    return _in_order(
+        replace(passage, score=(1.0 - weight) * passage.score + weight * sum(section) / len(section))
+        for passage in passages
+        for section in [sections[passage.document_id, passage.heading_path]]
+    )
 
 
-def _stretched(scores: Sequence[float]) -> list[float]:
+def _in_order(passages: Iterable[Passage]) -> tuple[Passage, ...]:
+    return tuple(sorted(passages, key=lambda passage: (-passage.score, passage.document_id, passage.ordinal)))
+
+
+def stretched(scores: Sequence[float]) -> list[float]:
+    """Return scores on a scale where the best has 1 and the last 0; equals all have 1."""
     if not scores:
         return []
     low, high = min(scores), max(scores)

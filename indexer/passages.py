@@ -47,6 +47,7 @@ class SearchResult:
         generation: Number of the physical collection that answered (`handbook__g7` is 7).
         embed_ms: Milliseconds spent on embedding the batch that the query was in.
         search_ms: Milliseconds spent in the vector store for that batch: finding the collection and searching it.
+        rerank_ms: Milliseconds spent on ordering this query's passages anew; 0 where that was not asked for.
     """
 
     passages: tuple[Passage, ...]
@@ -54,6 +55,7 @@ class SearchResult:
     generation: int
     embed_ms: float
     search_ms: float
+    rerank_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

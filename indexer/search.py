@@ -1,14 +1,21 @@
-"""Queries in, passages out: dense, BM25 or a weighted mix of both, with or without a word from the section."""
+"""Queries in, passages out: dense, BM25 or a weighted mix of both, with or without a word from the section and from a
+reranker."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from indexer.embedding.embedder import Embedder, open_embedder
 from indexer.errors import InputError
-from indexer.fusion import fuse, keywords
+from indexer.fusion import blend, keywords, with_sections
 from indexer.passages import Candidates, Passage, SearchResult
+from indexer.rerank.cross_encoder import CrossEncoderReranker
+from indexer.rerank.late_interaction import LateInteraction
+from indexer.rerank.mixing import Rerank, RerankBy, Reranker, mix, rerank_text
 from indexer.settings import IndexerSettings
 from indexer.store.filters import check_tenant
 from indexer.store.generation import check_embedder
@@ -21,10 +28,18 @@ CANDIDATES = 200  # per search, where its ranking is not the last word; measured
 class Searcher:
     """Searches collections of one store with one embedder; safe under threads."""
 
-    def __init__(self, *, store: MilvusStore, embedder: Embedder) -> None:
-        """Keep the store and the embedder; nothing is asked of the store yet."""
+    def __init__(
+        self, *, store: MilvusStore, embedder: Embedder, rerankers: Mapping[RerankBy, Reranker] | None = None
+    ) -> None:
+        """Keep the store, the embedder and what can order anew; nothing is asked of the store yet."""
         self._store = store
         self._embedder = embedder
+        self._rerankers: dict[RerankBy, Reranker] = {"maxsim": LateInteraction(embedder), **(rerankers or {})}
+
+    @property
+    def rerankers(self) -> tuple[RerankBy, ...]:
+        """What this searcher can order anew by."""
+        return tuple(self._rerankers)
 
     def search(
         self,
@@ -35,6 +50,7 @@ class Searcher:
         k: int,
         dense_weight: float = 1.0,
         section_weight: float = 0.0,
+        rerank: Rerank | None = None,
     ) -> list[SearchResult]:
         """Return the best passages for each query, in the order of the queries.
 
@@ -47,14 +63,18 @@ class Searcher:
             k: Passages per query, 1 to 1000.
             dense_weight: 1.0 is dense only, 0.0 is BM25 only, between is a weighted mix.
             section_weight: Share of its section in a passage's score: 0.0 is none; see `indexer.fusion.fuse`.
+            rerank: How the head is ordered anew; None leaves it as it is.
 
         Raises:
             NotFoundError: No such collection.
-            InputError: An argument out of range, or a collection made by another embedder; both are named.
+            InputError: An argument out of range, no such reranker here, or a collection made by another embedder; both
+                are named.
             UnavailableError: Milvus does not answer.
         """
         _check(queries, k=k, dense_weight=dense_weight, section_weight=section_weight)
-        plain = section_weight == 0.0 and dense_weight in (0.0, 1.0)
+        if rerank is not None:
+            self._reranker(rerank.by)
+        plain = section_weight == 0.0 and dense_weight in (0.0, 1.0) and rerank is None
         found = self.candidates(
             queries,
             collection=collection,
@@ -63,16 +83,44 @@ class Searcher:
             dense=dense_weight > 0.0,
             text=dense_weight < 1.0,
         )
-        return [
-            SearchResult(
-                passages=_ranked(each, dense_weight=dense_weight, section_weight=section_weight, plain=plain)[:k],
-                collection=collection,
-                generation=each.generation,
-                embed_ms=each.embed_ms,
-                search_ms=each.search_ms,
+        results = []
+        for query, each in zip(queries, found, strict=True):
+            passages, rerank_ms = each.dense or each.text, 0.0  # where one search alone decides, it keeps its scores
+            if not plain:
+                passages = blend(each.dense, each.text, dense_weight=dense_weight)
+                if rerank is not None:
+                    began = time.perf_counter()
+                    scores = self.judge(query, passages[: rerank.depth], by=rerank.by)
+                    passages = mix(passages, scores, weight=rerank.weight)
+                    rerank_ms = (time.perf_counter() - began) * 1000
+                passages = with_sections(passages, weight=section_weight)
+            results.append(
+                SearchResult(
+                    passages=passages[:k],
+                    collection=collection,
+                    generation=each.generation,
+                    embed_ms=each.embed_ms,
+                    search_ms=each.search_ms,
+                    rerank_ms=rerank_ms,
+                )
             )
-            for each in found
-        ]
+        return results
+
+    def judge(self, query: str, passages: Sequence[Passage], *, by: RerankBy) -> NDArray[np.float32]:
+        """Return a reranker's scores of passages for a query, of shape [len(passages)].
+
+        Raises:
+            InputError: There is no such reranker here.
+        """
+        reranker = self._reranker(by)
+        if not passages:
+            return np.zeros(0, dtype=np.float32)
+        return reranker.scores(query, [rerank_text(passage) for passage in passages])
+
+    def _reranker(self, by: RerankBy) -> Reranker:
+        if by not in self._rerankers:
+            raise InputError(f"Reranking by {by!r} needs a cross-encoder; name one in the setting indexer.reranker.")
+        return self._rerankers[by]
 
     def candidates(
         self, queries: Sequence[str], *, collection: str, tenant: str, depth: int, dense: bool = True, text: bool = True
@@ -118,21 +166,17 @@ class Searcher:
 
 
 def open_searcher(settings: IndexerSettings) -> Searcher:
-    """Return a searcher with the settings' store and embedder; the model is loaded now, Milvus is reached later."""
-    return Searcher(store=open_store(settings), embedder=open_embedder(settings))
+    """Return a searcher with the settings' store and models; the models are loaded now, Milvus is reached later."""
+    rerankers: dict[RerankBy, Reranker] = {}
+    if settings.reranker:
+        rerankers["model"] = CrossEncoderReranker(settings.reranker, settings.embed_device, dtype=settings.embed_dtype)
+    return Searcher(store=open_store(settings), embedder=open_embedder(settings), rerankers=rerankers)
 
 
 def open_store(settings: IndexerSettings) -> MilvusStore:
     """Return the store that the settings name; nothing is opened yet."""
     token = settings.milvus_token.get_secret_value() if settings.milvus_token else None
     return MilvusStore(settings.milvus_uri, token, timeout_s=settings.milvus_timeout_s)
-
-
-def _ranked(found: Candidates, *, dense_weight: float, section_weight: float, plain: bool) -> tuple[Passage, ...]:
-    """Return the candidates in order; where one search alone decides, its passages keep their own scores."""
-    if plain:
-        return found.dense or found.text
-    return fuse(found.dense, found.text, dense_weight=dense_weight, section_weight=section_weight)
 
 
 def _check(queries: Sequence[str], *, k: int, dense_weight: float, section_weight: float) -> None:

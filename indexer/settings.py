@@ -33,13 +33,20 @@ class IndexerSettings(BaseModel):
         min_length=1,
         description="Sentence-transformers model: the embedded `all-minilm-l6-v2`, a folder, or a model name.",
     )
+    reranker: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Cross-encoder that may order passages anew: a folder, or a model in the local model cache; unset "
+        "has none.",
+    )
     embed_device: str | None = Field(
-        default=None, description="Torch device of the embedder (cpu, cuda, cuda:1); unset lets the model choose."
+        default=None,
+        description="Torch device of embedder and reranker (cpu, cuda, cuda:1); unset lets the models choose.",
     )
     embed_dtype: EmbedDtype = Field(
         default="auto",
-        description="What the embedder multiplies in; auto takes bfloat16 where the processor or GPU has it (weights, "
-        "sums and vectors stay float32).",
+        description="What embedder and reranker multiply in; auto takes bfloat16 where the processor or GPU has it "
+        "(weights, sums and vectors stay float32).",
     )
     embed_batch_size: int = Field(
         default=256, ge=1, le=4096, description="Chunks per call of an embedding actor; sorted by length inside."

@@ -7,7 +7,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias, cast
 
 from ray import serve
@@ -17,6 +17,7 @@ from ray.serve.handle import DeploymentHandle
 
 from indexer.errors import GraftworkError, UnavailableError
 from indexer.passages import SearchResult
+from indexer.rerank.mixing import Rerank
 from indexer.search import Searcher, open_searcher
 from indexer.settings import IndexerSettings
 
@@ -34,6 +35,7 @@ class Query:
         k: Passages wanted.
         dense_weight: 1 dense only, 0 BM25 only, between a weighted hybrid.
         section_weight: Share of its section in a passage's rank.
+        rerank: How the head of the ranking is ordered anew, if it is.
     """
 
     text: str
@@ -42,6 +44,7 @@ class Query:
     k: int
     dense_weight: float
     section_weight: float
+    rerank: Rerank | None = None
 
 
 class Retrieval(Protocol):
@@ -63,15 +66,15 @@ class Retriever:
     """Ray Serve deployment class; `retrieve` is batched by Serve across requests."""
 
     def __init__(self, settings: IndexerSettings, *, max_batch: int, batch_wait_s: float) -> None:
-        """Load the embedder; Milvus is reached by the first query.
+        """Load the embedder, and the reranker if there is one; Milvus is reached by the first query.
 
         Args:
-            settings: Where the collections are and which embedder asks them.
+            settings: Where the collections are and which models ask them.
             max_batch: Queries answered together at most.
             batch_wait_s: Seconds a query waits for others to join its batch.
 
         Raises:
-            GraftworkError: The embedder cannot be loaded.
+            GraftworkError: One of them cannot be loaded.
         """
         self._searcher = open_searcher(settings)
         batching = cast("_Batching", self.retrieve)
@@ -86,10 +89,9 @@ class Retriever:
 
 def answer_batch(searcher: Searcher, queries: Sequence[Query]) -> list[SearchResult | GraftworkError]:
     """Search for every query, those that ask the same collection the same way in one call."""
-    groups: dict[tuple[str, str, int, float, float], list[int]] = defaultdict(list)
+    groups: dict[Query, list[int]] = defaultdict(list)
     for position, query in enumerate(queries):
-        how = (query.collection, query.tenant, query.k, query.dense_weight, query.section_weight)
-        groups[how].append(position)
+        groups[replace(query, text="")].append(position)
     answers: dict[int, SearchResult | GraftworkError] = {}
     for positions in groups.values():
         answers.update(zip(positions, _answer_group(searcher, [queries[p] for p in positions]), strict=True))
@@ -107,6 +109,7 @@ def _answer_group(searcher: Searcher, queries: Sequence[Query]) -> Sequence[Sear
             k=first.k,
             dense_weight=first.dense_weight,
             section_weight=first.section_weight,
+            rerank=first.rerank,
         )
     except GraftworkError as error:
         return [error] * len(queries)

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 
 from indexer.errors import InputError
+from indexer.rerank.mixing import MAX_DEPTH, Rerank, RerankBy
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 ADAPTER_REF_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}@(stable|[1-9][0-9]{0,8})$"
@@ -31,6 +32,23 @@ class WeightedAdapter(_Document):
     weight: int = Field(gt=0, le=1_000_000, description="Share of the traffic, relative to the other arms.")
 
 
+class RerankSettings(_Document):
+    """How the first passages of a ranking are ordered anew."""
+
+    by: RerankBy = Field(
+        description="'maxsim' compares words by the embedder; 'model' is the cross-encoder of indexer.reranker."
+    )
+    depth: int = Field(20, ge=1, le=MAX_DEPTH, description="Passages looked at again: one forward pass each.")
+    weight: float = Field(
+        0.5, ge=0.0, le=1.0, description="Share of the reranker in a passage's rank; the rest is the first ranking's."
+    )
+
+    @property
+    def chosen(self) -> Rerank:
+        """The same for the indexer."""
+        return Rerank(by=self.by, depth=self.depth, weight=self.weight)
+
+
 class RetrievalSettings(_Document):
     """How the specialist's collection is asked and how much of it the model sees."""
 
@@ -44,6 +62,7 @@ class RetrievalSettings(_Document):
         le=1.0,
         description="Share in a passage's rank of what else was found under the same headings; 0 ranks passages alone.",
     )
+    rerank: RerankSettings | None = Field(None, description="How the first passages are ordered anew; null for not.")
     max_context_tokens: int = Field(
         1024, ge=64, description="Tokens of passages put before the model at most; the rest is dropped and counted."
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -50,7 +50,10 @@ def evaluate(
     tenant: Annotated[str | None, typer.Option(help="Whose documents [the setting default_tenant].")] = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Measure dense, BM25 and hybrid search with questions of your own, and say which weights to use."""
+    """Measure dense, BM25 and hybrid search with questions of your own, and say which weights to use.
+
+    Also whether a reranker is worth its time: the embedder's words, and the cross-encoder of indexer.reranker if set.
+    """
     settings = cli_context(context).load().settings
     from indexer.evaluation.questions import read_questions
 
@@ -73,10 +76,20 @@ def verdict(found: Evaluation) -> str:
         f"{_words(arm)} against dense alone: {arm.against_dense.value:+.3f} {NDCG} "
         f"({_interval(arm.against_dense, signed=True)}), {_judgement(arm.against_dense)}."
         for arm in found.arms[2:]
+        if arm.against_first is None
     ]
-    retrieval = {"dense_weight": found.advised.dense, "section_weight": found.advised.section}
-    if found.advised == DENSE:
+    if replace(found.advised, rerank=None) == DENSE:
         sentences.append("No hybrid is better than dense alone beyond chance.")
+    sentences += [
+        f"{_words(arm)} against the same without reranking: {arm.against_first.value:+.3f} {NDCG} "
+        f"({_interval(arm.against_first, signed=True)}), {_judgement(arm.against_first)}, at {arm.rerank_ms:.0f} ms "
+        "more per question here."
+        for arm in found.arms
+        if arm.against_first is not None
+    ]
+    retrieval: dict[str, object] = {"dense_weight": found.advised.dense, "section_weight": found.advised.section}
+    if found.advised.rerank is not None:
+        retrieval["rerank"] = asdict(found.advised.rerank)
     sentences.append(f'Write into a specialist: "retrieval": {json.dumps(retrieval)}.')
     if found.split == "dev":
         sentences.append(
@@ -106,7 +119,7 @@ def _evaluate(
         made = store.locate(collection)
         status.update("finding what the questions name")
         judged = judge(asked, store.places(made.physical, tenant=tenant), path=path, collection=collection)
-        status.update("loading the embedder")
+        status.update("loading the models")
         searcher = open_searcher(found.indexer)
         return run(
             judged,
@@ -115,6 +128,7 @@ def _evaluate(
             tenant=tenant,
             split=split.value,
             progress=lambda done: status.update(f"asked {done} of {len(judged)} questions"),
+            reranking=lambda done: status.update(f"ordered the passages of {done} questions anew"),
         )
 
 
@@ -126,7 +140,10 @@ def _judgement(difference: Estimate) -> str:
 
 def _words(arm: Arm) -> str:
     section = f", section_weight {arm.weights.section:g}" if arm.weights.section else ""
-    return f"{arm.name.capitalize()} (dense_weight {arm.weights.dense:g}{section})"
+    rerank = arm.weights.rerank
+    again = f", rerank depth {rerank.depth} weight {rerank.weight:g}" if rerank else ""
+    name = arm.name[:1].upper() + arm.name[1:]
+    return f"{name} (dense_weight {arm.weights.dense:g}{section}{again})"
 
 
 def _interval(estimate: Estimate, *, signed: bool = False) -> str:

@@ -1,10 +1,10 @@
-"""graftwork index | search."""
+"""graftwork index."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
@@ -19,12 +19,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from deploy.settings import Settings
-    from indexer.passages import SearchResult
     from indexer.run.report import IndexProgress, IndexReport, NewGeneration
     from indexer.settings import IndexerSettings
     from indexer.sources.discovery import Discovery
-
-_SNIPPET = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +37,8 @@ class IndexOptions:
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the verbs."""
+    """Adds the verb."""
     app.command()(index)
-    app.command()(search)
 
 
 def index(
@@ -109,39 +105,6 @@ def index(
             f"{report.documents.failed} of {report.documents.seen} documents failed and were left out of "
             f"{report.collection!r}; the others are indexed."
         )
-
-
-def search(
-    context: typer.Context,
-    query: Annotated[str, typer.Argument(help="What to look for.")],
-    collection: Annotated[str, typer.Option(help="Alias of the collection.")],
-    k: Annotated[int, typer.Option("-k", min=1, help="Passages.")] = 4,
-    tenant: Annotated[str | None, typer.Option(help="Whose documents [the setting default_tenant].")] = None,
-    dense_weight: Annotated[float, typer.Option(min=0, max=1, help="1 embeddings alone, 0 BM25 alone.")] = 1.0,
-    section_weight: Annotated[float, typer.Option(min=0, max=1, help="Share of a passage's section.")] = 0.0,
-    json_output: JsonOption = False,
-) -> None:
-    """Find passages in a collection, without a model."""
-    settings = cli_context(context).load().settings
-    from deploy.local.runtime import runtime
-
-    tenant = tenant or settings.indexer.default_tenant
-    with quiet_stdout(json_output), notes().status("searching"), runtime(settings, need_ray=False) as found:
-        from indexer.search import open_searcher
-
-        searcher = open_searcher(found.indexer)
-        [result] = searcher.search(
-            [query],
-            collection=collection,
-            tenant=tenant,
-            k=k,
-            dense_weight=dense_weight,
-            section_weight=section_weight,
-        )
-    if json_output:
-        print_json(asdict(result))
-    else:
-        _print_passages(result)
 
 
 def _watch(
@@ -284,18 +247,3 @@ def _print_built(built: NewGeneration, *, output: Console) -> None:
     recall = "" if verified.recall is None else f", index recall {verified.recall:.3f} on {verified.sample} searches"
     hits = "" if verified.hits is None else f", {verified.hits:.3f} of {verified.questions} golden questions"
     output.print(f"verified    {verified.chunks} chunks counted{recall}{hits}", markup=False)
-
-
-def _print_passages(result: SearchResult) -> None:
-    output = results()
-    if not result.passages:
-        output.print(f"Nothing found in {result.collection}.")
-    for number, passage in enumerate(result.passages, start=1):
-        output.print(f"[{number}] {' > '.join(passage.places)}  ({passage.score:.3f})", markup=False)
-        output.print(f"    {passage.uri}", markup=False, style="dim")
-        output.print(f"    {' '.join(passage.text.split())[:_SNIPPET]}", markup=False)
-    output.print(
-        f"{result.collection} generation {result.generation}: embedded in {result.embed_ms:.0f} ms, "
-        f"searched in {result.search_ms:.0f} ms",
-        style="dim",
-    )

@@ -33,6 +33,7 @@ from deploy.cli import (
     lifecycle,
     logs,
     reports,
+    search,
     specialists,
     train,
 )
@@ -78,7 +79,7 @@ def options(
     context.obj = CliContext(config, home)
 
 
-for group in (lifecycle, reports, logs, index, train, answers, demo):
+for group in (lifecycle, reports, logs, index, search, train, answers, demo):
     group.register(app)
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(specialists.app, name="specialists")

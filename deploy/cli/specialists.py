@@ -92,10 +92,10 @@ def remove_specialist(
 
 
 def check_specialist(specialist: Specialist, *, settings: Settings, registry: AdapterRegistry) -> None:
-    """Checks what a specialist names: base, name, adapters (there, for this base, loadable), collection (there).
+    """Checks what a specialist names: base, name, adapters (there, for this base, loadable), reranker, collection.
 
     Raises:
-        InputError: The base is another one, the name is the base's, or an adapter cannot be served.
+        InputError: The base is another one, the name is the base's, no reranker is set, or an adapter cannot be served.
         NotFoundError: An adapter version or the collection does not exist.
     """
     from indexer.errors import InputError
@@ -107,6 +107,12 @@ def check_specialist(specialist: Specialist, *, settings: Settings, registry: Ad
         raise InputError(f"The specialist grafts onto base {specialist.base!r}, but {base_name!r} is served.")
     if specialist.name == base_name:
         raise InputError(f"{specialist.name!r} is the name of the base model; give the specialist another one.")
+    rerank = specialist.retrieval.rerank
+    if rerank is not None and rerank.by == "model" and settings.indexer.reranker is None:
+        raise InputError(
+            f"The specialist {specialist.name!r} reranks by a model, but the setting indexer.reranker names none; "
+            "set it, or take retrieval.rerank out."
+        )
     if specialist.adapter_refs:
         base = resolve_base(settings.train.base_model, models_dir=settings.train.models_dir)
         for ref in specialist.adapter_refs:

@@ -49,6 +49,10 @@ class EmbedderTokenizer:
         """Return the number of tokens of `text`, special tokens left out."""
         return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
+    def words(self, text: str) -> list[int | None]:
+        """Return the number of the word that each token of `text` belongs to, rising; None for special tokens."""
+        return list(self._tokenizer.encode(text).word_ids)
+
     def counts(self, texts: Sequence[str]) -> list[int]:
         """Return the number of tokens of each text, special tokens counted."""
         return [len(encoding.ids) for encoding in self._tokenizer.encode_batch_fast(list(texts))]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from indexer.chunking.tokens import EmbedderTokenizer, load_tokenizer
 from indexer.embedding.batches import token_batches
 from indexer.embedding.files import resolve_embedder
+from indexer.embedding.words import word_means
 from indexer.settings import EmbedDtype, IndexerSettings
 
 if TYPE_CHECKING:
@@ -84,6 +85,42 @@ class Embedder:
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return unit vectors of shape [len(texts), dimension] for text that is searched for."""
         return self._encode(texts, query=True)
+
+    def encode_words(self, texts: Sequence[str], *, query: bool) -> list[NDArray[np.float32]]:
+        """Return unit vectors of each text's words, of shape [words, width of the model's layers].
+
+        Special tokens, the model's prompt and what is beyond `max_tokens` have none.
+        """
+        import torch
+
+        prompt = self._prompt(query=query)
+        ahead = len({word for word in self.tokenizer.words(prompt) if word is not None})
+        whole = [prompt + text for text in texts]
+        words = [
+            [None if word is None or word < ahead else word for word in self.tokenizer.words(text)] for text in whole
+        ]
+        lengths = [min(len(each), self.max_tokens) for each in words]
+        found: dict[int, NDArray[np.float32]] = {}
+        lower = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._bfloat16)
+        with self._lock, lower:
+            for batch in token_batches(lengths, budget=self._batch_tokens):
+                tokens = self._model.encode(
+                    [whole[position] for position in batch],
+                    prompt="",
+                    batch_size=len(batch),
+                    output_value="token_embeddings",
+                    show_progress_bar=False,
+                )
+                for position, vectors in zip(batch, tokens, strict=True):
+                    found[position] = word_means(vectors.float().cpu().numpy(), words[position])
+        return [found[position] for position in range(len(texts))]
+
+    def _prompt(self, *, query: bool) -> str:
+        """Return what sentence-transformers puts in front of a query or a document."""
+        prompts = self._model.prompts
+        names = ("query",) if query else ("document", "passage", "corpus")
+        name = next((name for name in names if name in prompts), self._model.default_prompt_name)
+        return str(prompts.get(name, "")) if name else ""
 
     def _encode(self, texts: Sequence[str], *, query: bool) -> NDArray[np.float32]:
         import torch

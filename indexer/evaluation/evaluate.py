@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 from indexer.errors import InputError
 from indexer.evaluation.bootstrap import Estimate, estimate, paired_difference
-from indexer.evaluation.measures import DEPTH, MEASURES, NDCG, Ranking, measure
-from indexer.evaluation.questions import Judged, Split, Unit
-from indexer.fusion import fuse
+from indexer.evaluation.measures import MEASURES, NDCG, measure, ranking
+from indexer.evaluation.questions import Judged, Split
+from indexer.evaluation.reranking import Head, choose, look_again, median_ms, values
+from indexer.fusion import blend, fuse
 from indexer.passages import Candidates, Passage
+from indexer.rerank.mixing import Rerank, RerankBy
 from indexer.search import CANDIDATES, Searcher
 
 DENSE_WEIGHTS = tuple(step / 10 for step in range(11))
@@ -20,10 +23,11 @@ _BATCH = 16  # questions per call of the searcher
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Two settings of a specialist's retrieval; see `indexer.fusion.fuse`."""
+    """Settings of a specialist's retrieval; see `indexer.fusion.fuse` and `indexer.rerank.mixing`."""
 
     dense: float
     section: float = 0.0
+    rerank: Rerank | None = None
 
 
 DENSE, BM25 = Weights(dense=1.0), Weights(dense=0.0)
@@ -42,16 +46,20 @@ class Arm:
     """One way of searching.
 
     Attributes:
-        name: `dense`, `BM25`, `hybrid` or `hybrid, sections`.
+        name: `dense`, `BM25`, `hybrid` or `hybrid, sections`; that of the best of them with `, rerank by ...`.
         weights: How it ranks.
         figures: One for each of MEASURES.
         against_dense: Mean of the paired differences in nDCG@10 from dense search alone; zero for itself.
+        against_first: The same from the ranking that was ordered anew; None for an arm without a reranker.
+        rerank_ms: Milliseconds that ordering anew took here, median over the questions; None likewise.
     """
 
     name: str
     weights: Weights
     figures: tuple[Figure, ...]
     against_dense: Estimate
+    against_first: Estimate | None = None
+    rerank_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +72,8 @@ class Evaluation:
         split: The questions that the figures are over.
         chosen_on: Number of questions that weights were chosen on, those of the split `dev`.
         arms: Dense first.
-        advised: Weights to write into a specialist: of a hybrid that is better than dense beyond chance, else dense's.
+        advised: Weights to write into a specialist: of a hybrid that is better than dense beyond chance, else dense's;
+            with a reranker where that is better than without beyond chance.
     """
 
     collection: str
@@ -91,8 +100,12 @@ def evaluate(
     tenant: str,
     split: Split = "test",
     progress: Callable[[int], None] = lambda _done: None,
+    reranking: Callable[[int], None] = lambda _done: None,
 ) -> Evaluation:
     """Search for every question once in each way, choose weights on `dev`, and measure them on a split.
+
+    What the searcher can order anew by is tried on the ranking that is advised without, which needs a forward pass for
+    each of the first passages of every question.
 
     Args:
         questions: With what answers them in this collection.
@@ -101,6 +114,7 @@ def evaluate(
         tenant: Whose rows are searched.
         split: What the figures are over.
         progress: Called with the number of questions asked so far.
+        reranking: Called with the number of questions whose passages were ordered anew so far.
 
     Raises:
         InputError: No question in `dev` or in the split; or as Searcher.candidates.
@@ -118,7 +132,18 @@ def evaluate(
         )
         searched.extend(Searched(question, candidates) for question, candidates in zip(batch, found, strict=True))
         progress(len(searched))
-    return judge_arms(searched, collection=collection, split=split)
+    heads: dict[RerankBy, list[Head]] = {}
+    judged = judge_arms(searched, collection=collection, split=split)
+    for by in searcher.rerankers:
+        heads[by] = []
+        for each in searched:
+            if each.question.split in ("dev", split):
+                near, worded = each.candidates.dense, each.candidates.text
+                passages = blend(near, worded, dense_weight=judged.advised.dense)
+                heads[by].append(look_again(each.question, passages, judge=partial(searcher.judge, by=by)))
+                reranking(len(heads[by]))
+    dense = _values([each for each in searched if each.question.split == split], DENSE)[NDCG]
+    return judge_rerankers(judged, heads, dense=dense)
 
 
 def judge_arms(searched: Sequence[Searched], *, collection: str, split: Split) -> Evaluation:
@@ -130,7 +155,7 @@ def judge_arms(searched: Sequence[Searched], *, collection: str, split: Split) -
     (hybrid, hybrid_value), (sections, sections_value) = _best(mixes, dev), _best(with_sections, dev)
     base = _values(reported, DENSE)[NDCG]
     named = {"dense": DENSE, "BM25": BM25, "hybrid": hybrid, "hybrid, sections": sections}
-    arms = tuple(_arm(name, weights, reported, base) for name, weights in named.items())
+    arms = tuple(_arm(name, weights, _values(reported, weights), base) for name, weights in named.items())
     by_dev = sorted(((hybrid_value, arms[2]), (sections_value, arms[3])), key=lambda pair: -pair[0])
     better = [arm.weights for _, arm in by_dev if arm.against_dense.low > 0]
     return Evaluation(
@@ -143,6 +168,35 @@ def judge_arms(searched: Sequence[Searched], *, collection: str, split: Split) -
     )
 
 
+def judge_rerankers(
+    found: Evaluation, heads: Mapping[RerankBy, Sequence[Head]], *, dense: Sequence[float]
+) -> Evaluation:
+    """Choose each reranker's depth and weight on `dev`, measure them on the evaluation's split, and add their arms.
+
+    Args:
+        found: The evaluation without them; what it advises is what is ordered anew.
+        heads: For each reranker the questions of both splits, with what was found at the advised weight of dense.
+        dense: nDCG@10 of dense alone for the questions of the evaluation's split, in their order.
+    """
+    first = next(arm for arm in found.arms if arm.weights == found.advised)
+    share = first.weights.section
+    arms: list[Arm] = []
+    better: list[tuple[float, Weights]] = []
+    for by, asked in heads.items():
+        dev = [head for head in asked if head.question.split == "dev"]
+        reported = [head for head in asked if head.question.split == found.split]
+        rerank, value = choose(dev, by=by, section_weight=share)
+        before, after = (values(reported, how, section_weight=share) for how in (None, rerank))
+        gain = _known(paired_difference(before[NDCG], after[NDCG]))
+        weights = replace(first.weights, rerank=rerank)
+        arm = _arm(f"{first.name}, rerank by {by}", weights, after, dense)
+        arms.append(replace(arm, against_first=gain, rerank_ms=median_ms(reported, rerank)))
+        if gain.low > 0:
+            better.append((value, weights))
+    advised = max(better, key=lambda pair: pair[0])[1] if better else found.advised
+    return replace(found, arms=(*found.arms, *arms), advised=advised)
+
+
 def _best(choices: Sequence[Weights], searched: Sequence[Searched]) -> tuple[Weights, float]:
     """Return the weights with the highest mean nDCG@10, and that; among equals the ones nearest to dense alone."""
     means = {weights: sum(_values(searched, weights)[NDCG]) / len(searched) for weights in choices}
@@ -150,13 +204,12 @@ def _best(choices: Sequence[Weights], searched: Sequence[Searched]) -> tuple[Wei
     return best, means[best]
 
 
-def _arm(name: str, weights: Weights, searched: Sequence[Searched], base: Sequence[float]) -> Arm:
-    values = _values(searched, weights)
+def _arm(name: str, weights: Weights, found: Mapping[str, Sequence[float]], base: Sequence[float]) -> Arm:
     return Arm(
         name=name,
         weights=weights,
-        figures=tuple(Figure(name, _known(estimate(values[name]))) for name in MEASURES),
-        against_dense=_known(paired_difference(base, values[NDCG])),
+        figures=tuple(Figure(name, _known(estimate(found[name]))) for name in MEASURES),
+        against_dense=_known(paired_difference(base, found[NDCG])),
     )
 
 
@@ -166,12 +219,7 @@ def _known(found: Estimate | None) -> Estimate:
 
 
 def _values(searched: Sequence[Searched], weights: Weights) -> dict[str, list[float]]:
-    return measure(
-        [
-            Ranking(found=_ids(_ranked(each.candidates, weights), each.question.unit), relevant=each.question.relevant)
-            for each in searched
-        ]
-    )
+    return measure([ranking(each.question, _ranked(each.candidates, weights)) for each in searched])
 
 
 def _ranked(found: Candidates, weights: Weights) -> Sequence[Passage]:
@@ -181,8 +229,3 @@ def _ranked(found: Candidates, weights: Weights) -> Sequence[Passage]:
     if weights == BM25:
         return found.text
     return fuse(found.dense, found.text, dense_weight=weights.dense, section_weight=weights.section)
-
-
-def _ids(passages: Sequence[Passage], unit: Unit) -> tuple[str, ...]:
-    ids = (passage.document_id if unit == "document" else passage.chunk_id for passage in passages)
-    return tuple(dict.fromkeys(ids))[:DEPTH]

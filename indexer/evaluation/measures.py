@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 import pytrec_eval
 
+from indexer.evaluation.questions import Judged
+from indexer.passages import Passage
+
 RECALL_AT = (1, 5, 10, 20)
 HEAD = 10  # how far nDCG and the reciprocal rank look
 DEPTH = max(*RECALL_AT, HEAD)
@@ -27,6 +30,12 @@ class Ranking:
 
     found: tuple[str, ...]
     relevant: frozenset[str]
+
+
+def ranking(question: Judged, passages: Sequence[Passage]) -> Ranking:
+    """Return what was found for a question, each document at the place of its first passage where those are ranked."""
+    ids = (each.document_id if question.unit == "document" else each.chunk_id for each in passages)
+    return Ranking(found=tuple(dict.fromkeys(ids))[:DEPTH], relevant=question.relevant)
 
 
 def measure(rankings: Sequence[Ranking]) -> dict[str, list[float]]:

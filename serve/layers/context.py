@@ -97,6 +97,7 @@ class ContextLayer:
             k=settings.k,
             dense_weight=settings.dense_weight,
             section_weight=settings.section_weight,
+            rerank=settings.rerank.chosen if settings.rerank else None,
         )
         since = time.perf_counter()
         try:
@@ -107,6 +108,8 @@ class ContextLayer:
             ) from error
         call.clock("retrieval_ms", since)
         call.timings["embed_ms"], call.timings["search_ms"] = round(result.embed_ms, 3), round(result.search_ms, 3)
+        if settings.rerank:
+            call.timings["rerank_ms"] = round(result.rerank_ms, 3)
         call.collection, call.generation = result.collection, result.generation
         found = tuple(p for p in result.passages if settings.min_score is None or p.score >= settings.min_score)
         call.retrieval = "found" if found else "none found"

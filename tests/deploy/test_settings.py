@@ -79,13 +79,15 @@ def test_a_named_file_that_is_missing(tmp_path: Path) -> None:
 
 def test_relative_paths_are_relative_to_their_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(
-        tmp_path / "conf", "home: here\ntrain:\n  registry: ../reg\n  base_model: ./model\nindexer: {embedder: ~/emb}\n"
+        tmp_path / "conf",
+        "home: here\ntrain:\n  registry: ../reg\n  base_model: ./model\nindexer: {embedder: ~/emb, reranker: ./ce}\n",
     )
     settings = load_settings(config=path).settings
     assert settings.home == tmp_path / "conf" / "here"
     assert settings.train.registry == tmp_path / "reg"
     assert settings.train.base_model == str(tmp_path / "conf" / "model")
     assert settings.indexer.embedder == str(tmp_path / "user" / "emb")
+    assert settings.indexer.reranker == str(tmp_path / "conf" / "ce")
     assert settings.milvus_data == tmp_path / "conf" / "here" / "milvus"
     monkeypatch.setenv("GRAFTWORK_TRAIN__REGISTRY", "there")
     assert load_settings(config=path).settings.train.registry == tmp_path / "work" / "there"

@@ -8,12 +8,14 @@ import pytest
 
 from indexer.embedding.embedder import Embedder
 from indexer.errors import InputError, NotFoundError
-from indexer.fusion import fuse
+from indexer.fusion import blend, fuse, with_sections
+from indexer.rerank.mixing import Rerank, mix
 from indexer.search import CANDIDATES, Searcher, open_searcher
 from indexer.settings import IndexerSettings
 from indexer.store.milvus import MilvusStore
 from indexer.types import Generation
 from tests.indexer.making import chunk
+from tests.models import build_word_matcher
 
 FACTS = [
     "Lime raises the pH of acid soil.",
@@ -34,6 +36,13 @@ def searcher(milvus_uri: str, embedder: Embedder) -> Searcher:
     empty = store.ensure_generation("nothing", embedder=embedder.identity, dimension=embedder.dimension)
     store.point_alias("nothing", empty.physical)
     return Searcher(store=store, embedder=embedder)
+
+
+@pytest.fixture(scope="module")
+def matching(searcher: Searcher, tmp_path_factory: pytest.TempPathFactory, milvus_uri: str) -> Searcher:
+    """The same with a reranker that knows one word."""
+    model = build_word_matcher(tmp_path_factory.mktemp("models") / "matcher", ["season"])
+    return open_searcher(IndexerSettings(milvus_uri=milvus_uri, reranker=str(model)))
 
 
 @pytest.mark.parametrize("dense_weight", [1.0, 0.7, 0.0])
@@ -63,6 +72,50 @@ def test_words_of_a_question_are_no_words_to_look_for(searcher: Searcher) -> Non
     assert len(found.passages) == 0
     [found] = searcher.search(["how do the bees do"], collection="facts", tenant="t", k=9, dense_weight=0.0)
     assert [passage.text for passage in found.passages] == [text for text in FACTS if "bees" in text.lower()]
+
+
+ORCHARD = "apple trees in season"
+
+
+@pytest.mark.parametrize(("dense_weight", "section_weight"), [(1.0, 0.0), (0.8, 0.3)])
+def test_a_reranker_decides_among_those_it_looks_at(
+    matching: Searcher, dense_weight: float, section_weight: float
+) -> None:
+    def ask(rerank: Rerank | None, k: int = 5) -> list[str]:
+        [found] = matching.search(
+            [ORCHARD], collection="facts", tenant="t", k=k,
+            dense_weight=dense_weight, section_weight=section_weight, rerank=rerank,
+        )  # fmt: skip
+        assert (found.rerank_ms > 0) is (rerank is not None)
+        return [passage.text for passage in found.passages]
+
+    before = ask(None)
+    assert (before[0], before.index(FACTS[4]) > 0) == (FACTS[1], True)
+    assert ask(Rerank(by="model", depth=5, weight=1.0))[0] == FACTS[4]
+    assert ask(Rerank(by="model", depth=5, weight=1.0), k=1) == [FACTS[4]]
+    assert ask(Rerank(by="model", depth=5, weight=0.0)) == before
+    assert ask(Rerank(by="model", depth=1)) == before
+
+
+def test_the_embedders_own_words_decide_too(searcher: Searcher) -> None:
+    found = searcher.candidates(["a forty hour week"], collection="facts", tenant="t", depth=CANDIDATES)[0]
+    blended = blend(found.dense, (), dense_weight=1.0)
+    scores = searcher.judge("a forty hour week", blended, by="maxsim")
+    assert blended[int(np.argmax(scores))].text == FACTS[2]
+    [result] = searcher.search(
+        ["a forty hour week"], collection="facts", tenant="t", k=5, rerank=Rerank(by="maxsim", weight=0.7)
+    )
+    assert result.passages == with_sections(mix(blended, scores, weight=0.7), weight=0.0)
+
+
+def test_a_reranker_that_is_not_there_is_named(searcher: Searcher) -> None:
+    with pytest.raises(InputError, match=r"needs a cross-encoder; name one in the setting indexer\.reranker"):
+        searcher.search(["bees"], collection="facts", tenant="t", k=1, rerank=Rerank(by="model"))
+
+
+def test_nothing_found_is_nothing_to_order(matching: Searcher) -> None:
+    [found] = matching.search(["bees"], collection="nothing", tenant="t", k=1, rerank=Rerank(by="model"))
+    assert found.passages == ()
 
 
 def test_dense_finds_meaning_where_no_word_is_shared(searcher: Searcher) -> None:

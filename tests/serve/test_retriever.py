@@ -12,12 +12,26 @@ from ray.serve.exceptions import DeploymentUnavailableError, RayServeException
 
 from indexer.errors import GraftworkError, NotFoundError, UnavailableError
 from indexer.passages import SearchResult
+from indexer.rerank.mixing import Rerank
 from serve.retriever import Query, RemoteRetrieval, answer_batch
 
 
-def query(text: str, *, collection: str = "handbook", k: int = 2, section_weight: float = 0.0) -> Query:
+def query(
+    text: str,
+    *,
+    collection: str = "handbook",
+    k: int = 2,
+    section_weight: float = 0.0,
+    rerank: Rerank | None = None,
+) -> Query:
     return Query(
-        text=text, collection=collection, tenant="default", k=k, dense_weight=1.0, section_weight=section_weight
+        text=text,
+        collection=collection,
+        tenant="default",
+        k=k,
+        dense_weight=1.0,
+        section_weight=section_weight,
+        rerank=rerank,
     )
 
 
@@ -31,6 +45,7 @@ class Searcher:
 
     failing: dict[str, Exception] = field(default_factory=dict)
     calls: list[list[str]] = field(default_factory=list)
+    reranked: list[str] = field(default_factory=list)
 
     def search(
         self,
@@ -41,8 +56,10 @@ class Searcher:
         k: int,
         dense_weight: float,
         section_weight: float,
+        rerank: Rerank | None,
     ) -> list[SearchResult]:
         self.calls.append([*queries])
+        self.reranked += [*queries] if rerank else []
         for cause in (collection, *queries):
             if cause in self.failing:
                 raise self.failing[cause]
@@ -55,10 +72,13 @@ def kinds(answers: Sequence[SearchResult | GraftworkError]) -> list[type]:
 
 def test_queries_that_ask_alike_are_searched_in_one_call_and_answered_in_their_order() -> None:
     searcher = Searcher()
+    shallow, deep = Rerank(by="model", depth=10), Rerank(by="model", depth=20)
     queries = [query("a"), query("b", collection="other"), query("c"), query("d", k=3), query("e", section_weight=0.5)]
+    queries += [query("f", rerank=deep), query("g", rerank=shallow), query("h", rerank=deep)]
     answers = answer_batch(searcher, queries)
-    assert searcher.calls == [["a", "c"], ["b"], ["d"], ["e"]]
-    assert [answer.collection for answer in answers] == ["handbook", "other", "handbook", "handbook", "handbook"]
+    assert searcher.calls == [["a", "c"], ["b"], ["d"], ["e"], ["f", "h"], ["g"]]
+    assert searcher.reranked == ["f", "h", "g"]
+    assert [answer.collection for answer in answers] == ["handbook", "other", *["handbook"] * 6]
 
 
 def test_an_unknown_collection_is_the_answer_of_those_who_asked_it() -> None:

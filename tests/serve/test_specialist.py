@@ -8,6 +8,7 @@ import pytest
 
 import serve.specialist
 from indexer.errors import InputError
+from indexer.rerank.mixing import Rerank
 from serve.specialist import json_schema, parse_specialist
 
 DOCUMENT = {
@@ -16,7 +17,14 @@ DOCUMENT = {
     "base": "base",
     "adapter": [{"ref": "agronomy@3", "weight": 90}, {"ref": "agronomy@4", "weight": 10}],
     "collection": "handbook",
-    "retrieval": {"k": 6, "dense_weight": 0.7, "max_context_tokens": 800, "min_score": 0.2, "on_failure": "answer"},
+    "retrieval": {
+        "k": 6,
+        "dense_weight": 0.7,
+        "max_context_tokens": 800,
+        "min_score": 0.2,
+        "on_failure": "answer",
+        "rerank": {"by": "model", "depth": 30, "weight": 0.8},
+    },
     "prompt": "You advise growers.",
     "fallback": "base",
     "generation_defaults": {"temperature": 0, "max_tokens": 96},
@@ -26,6 +34,8 @@ DOCUMENT = {
 def test_a_full_document_is_read_and_fits_the_published_schema() -> None:
     specialist = parse_specialist(json.dumps(DOCUMENT).encode(), source="file")
     assert specialist.adapter_refs == ("agronomy@3", "agronomy@4")
+    assert specialist.retrieval.rerank is not None
+    assert specialist.retrieval.rerank.chosen == Rerank(by="model", depth=30, weight=0.8)
     jsonschema.validate(DOCUMENT, json_schema())
 
 
@@ -45,6 +55,8 @@ def test_the_published_schema_is_the_models() -> None:
         ({"adapter": []}, "at least one entry"),
         ({"adapter": [{"ref": "a@1", "weight": 1}, {"ref": "a@1", "weight": 2}]}, "twice: a@1, a@1"),
         ({"retrieval": {"k": 0}}, "retrieval.k"),
+        ({"retrieval": {"rerank": {"by": "magic"}}}, "retrieval.rerank.by"),
+        ({"retrieval": {"rerank": {"by": "model", "depth": 201}}}, "retrieval.rerank.depth"),
         ({"apiVersion": "graftwork.dev/v2"}, "apiVersion"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,12 @@ from indexer.evaluation.bootstrap import Estimate
 from indexer.evaluation.evaluate import BM25, DENSE, Arm, Evaluation, Weights
 from indexer.evaluation.measures import MEASURES
 from indexer.evaluation.questions import Split
+from indexer.rerank.mixing import Rerank
 from indexer.store.milvus import MilvusStore
 from tests.deploy.cli.test_main import run, settings_file
 from tests.indexer.conftest import free_port, start_milvus, wait_until_listening
 from tests.indexer.making import chunk
+from tests.models import build_word_matcher
 
 MIXED = Weights(dense=0.7, section=0.8)
 TEXTS = {
@@ -44,6 +47,34 @@ def test_a_hybrid_beyond_chance_is_to_be_written() -> None:
         "(+0.034 to +0.086), better, and not by chance. "
         'Write into a specialist: "retrieval": {"dense_weight": 0.7, "section_weight": 0.8}.'
     )
+
+
+@pytest.mark.parametrize(
+    ("low", "words", "advice"),
+    [
+        (0.01, "better, and not by chance", ', "rerank": {"by": "model", "depth": 20, "weight": 0.6}}.'),
+        (-0.01, "no better than chance", '{"dense_weight": 0.7, "section_weight": 0.8}.'),
+    ],
+)
+def test_a_reranker_is_told_with_its_price(low: float, words: str, advice: str) -> None:
+    better = Estimate(value=0.06, low=0.034, high=0.086, n=9)
+    found = evaluation(hybrid=better, advised=MIXED)
+    again = replace(MIXED, rerank=Rerank(by="model", depth=20, weight=0.6))
+    arm = Arm(
+        name="hybrid, sections, rerank by model",
+        weights=again,
+        figures=(),
+        against_dense=better,
+        against_first=Estimate(value=0.03, low=low, high=0.05, n=9),
+        rerank_ms=411.7,
+    )
+    said = verdict(replace(found, arms=(*found.arms, arm), advised=again if low > 0 else MIXED))
+    assert (
+        "Hybrid, sections, rerank by model (dense_weight 0.7, section_weight 0.8, rerank depth 20 weight 0.6) against "
+        f"the same without reranking: +0.030 nDCG@10 ({low:+.3f} to +0.050), {words}, at 412 ms more per question here."
+    ) in said
+    assert said.count("against dense alone") == 1
+    assert said.endswith(advice)
 
 
 @pytest.mark.parametrize(
@@ -78,17 +109,20 @@ def test_a_bad_line_is_named_before_anything_is_started(tmp_path: Path) -> None:
 
 def test_a_collection_is_evaluated(tmp_path: Path) -> None:
     port = free_port()
-    config = settings_file(tmp_path, indexer={"milvus_uri": f"http://127.0.0.1:{port}"})
+    matcher = build_word_matcher(tmp_path / "matcher", ["wool", "fruit"])
+    config = settings_file(tmp_path, indexer={"milvus_uri": f"http://127.0.0.1:{port}", "reranker": str(matcher)})
     questions = fill(tmp_path / "home" / "milvus", port, tmp_path / "questions.jsonl")
     command = ("--config", config, "collections", "evaluate", "farm", "--questions", str(questions))
     done = run(tmp_path, *command, "--json", HF_HUB_OFFLINE="1")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert [arm["name"] for arm in found["arms"]] == ["dense", "BM25", "hybrid", "hybrid, sections"]
+    plain = ["dense", "BM25", "hybrid", "hybrid, sections"]
+    assert [arm["name"] for arm in found["arms"]] == [*plain, "dense, rerank by maxsim", "dense, rerank by model"]
     assert [figure["measure"] for figure in found["arms"][0]["figures"]] == [*MEASURES]
     assert found["arms"][0]["figures"][0]["estimate"]["value"] == 1.0
     assert (found["split"], found["chosen_on"], found["arms"][0]["against_dense"]["n"]) == ("test", 3, 3)
-    assert found["advised"] == {"dense": 1.0, "section": 0.0}
+    assert found["advised"] == {"dense": 1.0, "section": 0.0, "rerank": None}
+    assert found["arms"][4]["rerank_ms"] > 0
     shown = run(tmp_path, *command, "--split", "dev", HF_HUB_OFFLINE="1")
     assert shown.returncode == 0, shown.stderr
     assert all(measure in shown.stdout for measure in MEASURES)

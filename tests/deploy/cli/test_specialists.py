@@ -57,6 +57,7 @@ def test_apply_list_and_remove(invoke, tmp_path: Path) -> None:  # type: ignore[
         ({"name": "quay", "base": "other"}, InputError, "'other', but 'base' is served"),
         ({"name": "base"}, InputError, "name of the base model"),
         ({"name": "quay", "adapter": "ropes@1"}, NotFoundError, "'ropes'"),
+        ({"name": "quay", "retrieval": {"rerank": {"by": "model"}}}, InputError, "indexer.reranker names none"),
     ],
 )
 def test_what_cannot_be_served_is_refused(

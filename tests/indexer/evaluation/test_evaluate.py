@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 
@@ -12,9 +13,11 @@ from indexer.evaluation.evaluate import BM25, DENSE, Evaluation, Searched, Weigh
 from indexer.evaluation.measures import MEASURES, NDCG
 from indexer.evaluation.questions import Judged, Split, Unit
 from indexer.passages import Candidates, Passage
+from indexer.rerank.cross_encoder import CrossEncoderReranker
 from indexer.search import Searcher
 from indexer.store.milvus import MilvusStore
 from tests.indexer.making import chunk
+from tests.models import build_word_matcher
 
 
 def passage(name: str, score: float) -> Passage:
@@ -142,6 +145,19 @@ def test_the_advised_weights_rank_as_the_searcher_does(searcher: Searcher) -> No
     right = [first == text for first, text in zip(firsts, TEXTS, strict=True)]
     recall_at_1 = found.arms[2].figures[0]
     assert recall_at_1.estimate.value == pytest.approx(sum(right) / 3)
+
+
+def test_what_the_searcher_can_order_anew_by_gets_an_arm(
+    store: MilvusStore, searcher: Searcher, embedder: Embedder, tmp_path: Path
+) -> None:
+    model = CrossEncoderReranker(str(build_word_matcher(tmp_path / "matcher", ["lubricated", "oil"])))
+    able = Searcher(store=store, embedder=embedder, rerankers={"model": model})
+    told: list[int] = []
+    found = evaluate(questions(), searcher=able, collection="evaluated", tenant="t", reranking=told.append)
+    assert [arm.name for arm in found.arms][4:] == ["dense, rerank by maxsim", "dense, rerank by model"]
+    assert told == [1, 2, 3, 4, 5, 6] * 2
+    assert all(arm.rerank_ms is not None and arm.rerank_ms > 0 for arm in found.arms[4:])
+    assert found.advised == DENSE
 
 
 @pytest.mark.parametrize(("kept", "missing"), [("test", "dev"), ("dev", "test")])

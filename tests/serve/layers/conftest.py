@@ -90,7 +90,14 @@ class Passages:
         if self.error is not None:
             raise self.error
         found = () if self.empty else (passage(1), passage(2))
-        return SearchResult(passages=found, collection=query.collection, generation=3, embed_ms=1.0, search_ms=2.0)
+        return SearchResult(
+            passages=found,
+            collection=query.collection,
+            generation=3,
+            embed_ms=1.0,
+            search_ms=2.0,
+            rerank_ms=4.0 if query.rerank else 0.0,
+        )
 
 
 def passage(number: int) -> Passage:
@@ -157,6 +164,7 @@ class Graph:
 SPECIALISTS = (
     {"name": "plain", "prompt": "You keep ropes.", "generation_defaults": {"temperature": 0, "max_tokens": 5}},
     {"name": "rag", "collection": "handbook", "retrieval": {"k": 2}},
+    {"name": "again", "collection": "handbook", "retrieval": {"rerank": {"by": "model", "depth": 9, "weight": 0.5}}},
     {"name": "lenient", "collection": "handbook", "retrieval": {"on_failure": "answer"}},
     {"name": "both", "collection": "handbook", "adapter": "ropes@stable"},
     {"name": "soft", "adapter": "ropes@2", "fallback": "base"},

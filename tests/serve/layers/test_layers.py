@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from indexer.errors import GraftworkError, InputError, NotFoundError, UnavailableError
+from indexer.rerank.mixing import Rerank
 from tests.serve.layers.conftest import Graph
 
 CHAT = "/v1/chat/completions"
@@ -47,6 +48,15 @@ async def test_an_answer_with_retrieval_names_its_sources_and_loses_its_invalid_
     (query,) = graph.passages.queries
     assert (query.text, query.tenant, query.k) == ("How long is the rope?", "default", 2)
     assert "[2] Title 2 > Ropes\nText 2." in graph.engine.requests[0]["messages"][0]["content"]
+
+
+async def test_a_specialist_may_have_its_passages_ordered_anew_and_the_time_is_told(graph: Graph) -> None:
+    body = (await graph.client.post(CHAT, json=ask("again"))).json()
+    assert body["graftwork"]["timings"]["rerank_ms"] == 4.0
+    assert graph.passages.queries[0].rerank == Rerank(by="model", depth=9, weight=0.5)
+    body = (await graph.client.post(CHAT, json=ask("rag"))).json()
+    assert "rerank_ms" not in body["graftwork"]["timings"]
+    assert graph.passages.queries[1].rerank is None
 
 
 async def test_a_stream_passes_unchanged_with_one_event_before_done(graph: Graph) -> None:
@@ -194,7 +204,19 @@ async def test_what_cannot_be_resolved_is_an_openai_error(
 async def test_models_lists_base_specialists_and_adapters(graph: Graph) -> None:
     body = (await graph.client.get("/v1/models")).json()
     ids = [card["id"] for card in body["data"]]
-    assert ids == ["base", "both", "forgiving", "lenient", "orphan", "plain", "rag", "soft", "ropes@1", "ropes@2"]
+    assert ids == [
+        "base",
+        "again",
+        "both",
+        "forgiving",
+        "lenient",
+        "orphan",
+        "plain",
+        "rag",
+        "soft",
+        "ropes@1",
+        "ropes@2",
+    ]
     assert (await graph.client.get("/v1/models/ropes@2")).json()["kind"] == "adapter"
     assert (await graph.client.get("/v1/models/nobody")).status_code == 404
 
