@@ -48,19 +48,25 @@ def evaluate(
         SplitName.TEST
     ),
     tenant: Annotated[str | None, typer.Option(help="Whose documents [the setting default_tenant].")] = None,
+    rerank: Annotated[
+        bool,
+        typer.Option(
+            "--rerank",
+            help="Also try rerankers, 50 passages a question: the embedder's words, and indexer.reranker if it is set.",
+        ),
+    ] = False,
     json_output: JsonOption = False,
 ) -> None:
-    """Measure dense, BM25 and hybrid search with questions of your own, and say which weights to use.
-
-    Also whether a reranker is worth its time: the embedder's words, and the cross-encoder of indexer.reranker if set.
-    """
+    """Measure dense, BM25 and hybrid search with questions of your own, and say which weights to use."""
     settings = cli_context(context).load().settings
     from indexer.evaluation.questions import read_questions
 
     path = questions.expanduser().absolute()
     asked = read_questions(path)
     with quiet_stdout(json_output):
-        found = _evaluate(asked, path=path, collection=collection, split=split, tenant=tenant, settings=settings)
+        found = _evaluate(
+            asked, path=path, collection=collection, split=split, tenant=tenant, rerank=rerank, settings=settings
+        )
     if json_output:
         print_json({**asdict(found), "verdict": verdict(found)})
     else:
@@ -105,6 +111,7 @@ def _evaluate(
     collection: str,
     split: SplitName,
     tenant: str | None,
+    rerank: bool,
     settings: Settings,
 ) -> Evaluation:
     from deploy.local.runtime import runtime
@@ -127,6 +134,7 @@ def _evaluate(
             collection=collection,
             tenant=tenant,
             split=split.value,
+            rerankers=tuple(searcher.rerankers) if rerank else (),
             progress=lambda done: status.update(f"asked {done} of {len(judged)} questions"),
             reranking=lambda done: status.update(f"ordered the passages of {done} questions anew"),
         )

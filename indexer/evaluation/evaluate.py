@@ -99,13 +99,14 @@ def evaluate(
     collection: str,
     tenant: str,
     split: Split = "test",
+    rerankers: Sequence[RerankBy] = (),
     progress: Callable[[int], None] = lambda _done: None,
     reranking: Callable[[int], None] = lambda _done: None,
 ) -> Evaluation:
     """Search for every question once in each way, choose weights on `dev`, and measure them on a split.
 
-    What the searcher can order anew by is tried on the ranking that is advised without, which needs a forward pass for
-    each of the first passages of every question.
+    A reranker is tried on the ranking that is advised without, which needs a forward pass for each of the first passages
+    of every question.
 
     Args:
         questions: With what answers them in this collection.
@@ -113,6 +114,7 @@ def evaluate(
         collection: Alias of the collection.
         tenant: Whose rows are searched.
         split: What the figures are over.
+        rerankers: What to order the first passages anew by; the searcher has them.
         progress: Called with the number of questions asked so far.
         reranking: Called with the number of questions whose passages were ordered anew so far.
 
@@ -134,7 +136,7 @@ def evaluate(
         progress(len(searched))
     heads: dict[RerankBy, list[Head]] = {}
     judged = judge_arms(searched, collection=collection, split=split)
-    for by in searcher.rerankers:
+    for by in rerankers:
         heads[by] = []
         for each in searched:
             if each.question.split in ("dev", split):

@@ -152,7 +152,7 @@ def evaluated(
         collection=copy.name,
     )
     searcher = Searcher(store=store, embedder=embedder)
-    return evaluate(judged, searcher=searcher, collection=copy.name, tenant=TENANT)
+    return evaluate(judged, searcher=searcher, collection=copy.name, tenant=TENANT, rerankers=searcher.rerankers)
 
 
 def table(name: str, found: Evaluation) -> str:

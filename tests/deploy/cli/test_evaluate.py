@@ -113,7 +113,7 @@ def test_a_collection_is_evaluated(tmp_path: Path) -> None:
     config = settings_file(tmp_path, indexer={"milvus_uri": f"http://127.0.0.1:{port}", "reranker": str(matcher)})
     questions = fill(tmp_path / "home" / "milvus", port, tmp_path / "questions.jsonl")
     command = ("--config", config, "collections", "evaluate", "farm", "--questions", str(questions))
-    done = run(tmp_path, *command, "--json", HF_HUB_OFFLINE="1")
+    done = run(tmp_path, *command, "--rerank", "--json", HF_HUB_OFFLINE="1")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     plain = ["dense", "BM25", "hybrid", "hybrid, sections"]
@@ -126,6 +126,7 @@ def test_a_collection_is_evaluated(tmp_path: Path) -> None:
     shown = run(tmp_path, *command, "--split", "dev", HF_HUB_OFFLINE="1")
     assert shown.returncode == 0, shown.stderr
     assert all(measure in shown.stdout for measure in MEASURES)
+    assert "rerank by" not in shown.stdout
     assert found["verdict"].split(". ")[-1] in shown.stdout.replace("\n", " ")
 
 

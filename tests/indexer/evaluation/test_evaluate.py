@@ -153,7 +153,10 @@ def test_what_the_searcher_can_order_anew_by_gets_an_arm(
     model = CrossEncoderReranker(str(build_word_matcher(tmp_path / "matcher", ["lubricated", "oil"])))
     able = Searcher(store=store, embedder=embedder, rerankers={"model": model})
     told: list[int] = []
-    found = evaluate(questions(), searcher=able, collection="evaluated", tenant="t", reranking=told.append)
+    found = evaluate(
+        questions(), searcher=able, collection="evaluated", tenant="t", rerankers=["maxsim", "model"],
+        reranking=told.append,
+    )  # fmt: skip
     assert [arm.name for arm in found.arms][4:] == ["dense, rerank by maxsim", "dense, rerank by model"]
     assert told == [1, 2, 3, 4, 5, 6] * 2
     assert all(arm.rerank_ms is not None and arm.rerank_ms > 0 for arm in found.arms[4:])
