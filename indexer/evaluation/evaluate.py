@@ -105,8 +105,8 @@ def evaluate(
 ) -> Evaluation:
     """Search for every question once in each way, choose weights on `dev`, and measure them on a split.
 
-    A reranker is tried on the ranking that is advised without, which needs a forward pass for each of the first passages
-    of every question.
+    A reranker is tried on the ranking that is advised without, which takes a forward pass for each of the first
+    passages of every question.
 
     Args:
         questions: With what answers them in this collection.
