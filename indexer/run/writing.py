@@ -16,6 +16,7 @@ from indexer.run.ray_data import (
     embed_cpus,
     ray_data_context,
     read_cpus,
+    readers,
     source_dataset,
     translated_ray_errors,
 )
@@ -51,7 +52,12 @@ def write_documents(
     sink = MilvusDatasink(
         store=run.store, physical=made.physical, tenant=tenant, batch_size=settings.write_batch_size, board=board
     )
-    embed_arguments = {"settings": settings, "identity": run.embedder.identity, "board": board}
+    embed_arguments = {
+        "settings": settings,
+        "identity": run.embedder.identity,
+        "board": board,
+        "batches": run.batches,
+    }
     total = len(plan.new) + len(plan.changed)
     try:
         with (
@@ -65,6 +71,7 @@ def write_documents(
                 batch_format="pyarrow",
                 zero_copy_batch=True,
                 fn_kwargs={"recipe": replace(run.recipe, tenant=tenant), "board": board},
+                compute=readers(),
                 num_cpus=read_cpus(),
             ).map_batches(
                 EmbedChunks,
