@@ -34,14 +34,14 @@ def read_cpus() -> float:
     return min(0.75, _cluster_cpus() / 5)
 
 
-def readers() -> TaskPoolStrategy:
-    """Return how many files are read at once: no more than cores.
+def readers(files: int) -> TaskPoolStrategy:
+    """Return how many tasks read files at once: no more than cores, nor than there are files.
 
     Where one node is all there is, its declared CPUs may be more than its cores (`deploy.logical_cpus`); each further
     task would start a worker, which costs seconds of a core.
     """
     cores = len(os.sched_getaffinity(0)) if len(ray.nodes()) == 1 else int(_cluster_cpus())
-    return TaskPoolStrategy(size=max(1, min(cores, int(_cluster_cpus()))))
+    return TaskPoolStrategy(size=max(1, min(files, cores, int(_cluster_cpus()))))
 
 
 def embed_cpus(settings: IndexerSettings) -> float:

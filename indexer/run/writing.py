@@ -71,7 +71,7 @@ def write_documents(
                 batch_format="pyarrow",
                 zero_copy_batch=True,
                 fn_kwargs={"recipe": replace(run.recipe, tenant=tenant), "board": board},
-                compute=readers(),
+                compute=readers(len(plan.sources)),
                 num_cpus=read_cpus(),
             ).map_batches(
                 EmbedChunks,
