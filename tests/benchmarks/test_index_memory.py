@@ -23,7 +23,7 @@ from tests.home import Home, make_home
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
 
 FEW, MANY = 1_000, 20_000
-FLAT_MIB = 250  # what a driver may grow by: the states of 19,000 more documents are some 1 KiB each, in several copies
+FLAT_MIB = 100  # what a driver may grow by: the states of 19,000 more documents are some 1 KiB each, in several copies
 EVERY_S = 0.5
 WORDS = sorted(set(re.findall(r"[a-z]{3,}", "".join(file.read_text() for file in CORPUS.glob("**/*.md")))))
 
