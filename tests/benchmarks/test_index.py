@@ -24,13 +24,14 @@ from tests.indexer.conftest import free_port, start_milvus, wait_until_listening
 MANUAL = Path("/usr/share/doc/postgresql-doc-15/html")
 PEER = Path(__file__).parent / "peers" / "llama_index_ingest.py"
 PEER_PYTHON = os.environ.get("LLAMA_INDEX_PYTHON", "")
-# What the peer's documentation offers; the quickest of them is what we are held against.
+# What the peer's documentation offers; the quickest of them, on FEW documents, is what we are held against on all.
 PEER_SETTINGS: tuple[Mapping[str, str], ...] = (
     {"batch": "32", "workers": "1", "dtype": "float32"},
     {"batch": "32", "workers": "1", "dtype": "bfloat16"},
     {"batch": "32", "workers": "2", "dtype": "bfloat16"},
 )
 SOME = 150  # documents where a run over all would take too long; 1,648 chunks
+FEW = 50
 SAME_PRIORITY = {"RAY_worker_niceness": "0"}  # Ray's default, 15, would give way to whatever else runs here
 
 pytestmark = [
@@ -78,18 +79,23 @@ def test_two_embedding_actors_against_one(home: Home, capsys: pytest.CaptureFixt
     not PEER_PYTHON, reason="LLAMA_INDEX_PYTHON names no Python; see peers/requirements-llama-index.txt"
 )
 def test_a_run_against_llama_index(home: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = tmp_path / "documents"
-    copy_to(folder, spread(discover([MANUAL]).files, SOME))
-    peers = [run_peer(folder, tmp_path / f"peer-{number}", given) for number, given in enumerate(PEER_SETTINGS)]
-    ours = bench(home, str(folder), "--repeats", "0")["full"]
+    found = discover([MANUAL]).files
+    few, whole = tmp_path / "few", tmp_path / "whole"
+    copy_to(few, spread(found, FEW))
+    copy_to(whole, found)
+    tried = [run_peer(few, tmp_path / "peer", given) for given in PEER_SETTINGS]
+    quickest = min(range(len(tried)), key=lambda number: tried[number]["read_s"] + tried[number]["pipeline_s"])
+    peer = run_peer(whole, tmp_path / "peer", PEER_SETTINGS[quickest])
+    ours = bench(home, str(whole), "--repeats", "0")["full"]
     with capsys.disabled():
-        print(f"\n\n{SOME} documents, {len(os.sched_getaffinity(0))} cores, one run each")
-        print(f"{'':42}  {'s':>6}  {'chunks':>6}  {'chunks/s':>8}")
-        for name, run in [("graftwork", ours), *((named(peer), peer) for peer in peers)]:
-            print(f"{name:42}  {run['seconds']:6.1f}  {run['chunks']:6}  {run['chunks'] / run['seconds']:8.1f}")
-        print(f"seconds of the quickest LlamaIndex over ours: {fastest(peers) / ours['seconds']:.2f}")
-    assert {peer["documents"] for peer in peers} == {ours["documents"]}
-    assert fastest(peers) / ours["seconds"] >= 1.2
+        print(f"\n\n{len(os.sched_getaffinity(0))} cores, one run each")
+        print(f"{'':42}  {'documents':>9}  {'s':>6}  {'chunks':>6}  {'chunks/s':>8}")
+        for name, run in [*((named(run), run) for run in (*tried, peer)), ("Graftwork", ours)]:
+            print(f"{name:42}  {run['documents']:9}  {run['seconds']:6.1f}  {run['chunks']:6}  {rate_of(run):8.1f}")
+        print(f"chunks per second, ours over LlamaIndex: {rate_of(ours) / rate_of(peer):.2f}")
+        print(f"seconds for the same files, LlamaIndex over ours: {peer['seconds'] / ours['seconds']:.2f}")
+    assert peer["documents"] == ours["documents"]
+    assert rate_of(ours) / rate_of(peer) >= 1.2
 
 
 def bench(home: Home, *arguments: str, variables: Mapping[str, str] | None = None) -> dict[str, dict]:
@@ -135,5 +141,5 @@ def named(peer: Mapping[str, float]) -> str:
     return f"LlamaIndex, batch {peer['batch']}, workers {peer['workers']}, {peer['dtype']}"
 
 
-def fastest(peers: list[dict[str, float]]) -> float:
-    return min(peer["seconds"] for peer in peers)
+def rate_of(run: Mapping[str, float]) -> float:
+    return run["chunks"] / run["seconds"]
