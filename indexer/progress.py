@@ -41,6 +41,23 @@ class Counts:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class EmbeddedBatch:
+    """What an embedding actor did at one call, for those who measure it.
+
+    Attributes:
+        texts: What was embedded.
+        began: When the call began, in seconds since the epoch; nodes agree as well as their clocks do.
+        load_s: Seconds of the call that went into loading the model; 0 but at an actor's first.
+        ended: When the call ended.
+    """
+
+    texts: tuple[str, ...]
+    began: float
+    load_s: float
+    ended: float
+
+
 class LiveCounts:
     """The driver's sum of what the workers told.
 

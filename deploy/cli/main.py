@@ -8,6 +8,7 @@
     graftwork specialists list | apply | remove   graftwork ask QUESTION --specialist S
     graftwork chat --specialist S                 graftwork demo
     graftwork collections evaluate C --questions F
+    graftwork bench index SOURCE...
 
 Modules of verbs import Ray, torch, vLLM and pymilvus inside the verbs only, so that `graftwork --help` is quick.
 """
@@ -26,6 +27,7 @@ from typer.exceptions import TyperException
 from deploy.cli import (
     adapters,
     answers,
+    bench,
     collections,
     demo,
     documents,
@@ -85,6 +87,7 @@ app.add_typer(adapters.app, name="adapters")
 app.add_typer(specialists.app, name="specialists")
 app.add_typer(collections.app, name="collections")
 app.add_typer(documents.app, name="documents")
+app.add_typer(bench.app, name="bench")
 
 
 def run() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from indexer.run.ray_data import ray_data_context, read_cpus, source_dataset, translated_ray_errors
+from indexer.run.ray_data import ray_data_context, read_cpus, readers, source_dataset, translated_ray_errors
 from indexer.run.stages import Recipe, compare
 from indexer.run.state import Fingerprint
 from indexer.run.tables import fingerprints_from_table
@@ -39,7 +39,11 @@ def read_fingerprints(files: Sequence[SourceFile], *, recipe: Recipe) -> Compari
     if files:
         with ray_data_context(), translated_ray_errors():
             dataset = source_dataset([(file, ()) for file in files]).map_batches(
-                compare, batch_format="pyarrow", fn_kwargs={"recipe": recipe}, num_cpus=read_cpus()
+                compare,
+                batch_format="pyarrow",
+                fn_kwargs={"recipe": recipe},
+                compute=readers(len(files)),
+                num_cpus=read_cpus(),
             )
             for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
                 for item in fingerprints_from_table(batch):

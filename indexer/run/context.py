@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from indexer.board import Board
 from indexer.embedding.files import EmbedderFiles
-from indexer.progress import Reporter
+from indexer.progress import EmbeddedBatch, Reporter
 from indexer.run.stages import Recipe
 from indexer.settings import IndexerSettings
 from indexer.store.holding import Lease
@@ -27,6 +28,7 @@ class RunContext:
         recipe: What the workers need to know, for the run's own tenant.
         lease: Checked before anything is deleted and before readers are let in.
         reporter: Who hears how far the run is.
+        batches: Where the embedding actors tell of their calls, or None.
         seconds: Time per stage.
     """
 
@@ -37,6 +39,7 @@ class RunContext:
     recipe: Recipe
     lease: Lease
     reporter: Reporter
+    batches: Board[EmbeddedBatch] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property

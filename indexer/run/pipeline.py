@@ -8,6 +8,7 @@ from pathlib import Path
 
 import ray
 
+from indexer.board import Board
 from indexer.chunking.chunks import chunker_settings
 from indexer.chunking.tokens import load_tokenizer
 from indexer.embedding.files import EmbedderFiles, resolve_embedder
@@ -16,7 +17,7 @@ from indexer.evaluation.questions import read_questions
 from indexer.identity import pipeline_hash
 from indexer.names import check_alias
 from indexer.parsers import PARSER_VERSIONS
-from indexer.progress import Counts, Reporter
+from indexer.progress import Counts, EmbeddedBatch, Reporter
 from indexer.run.building import build_generation
 from indexer.run.context import RunContext
 from indexer.run.dead_letters import settle_letters
@@ -47,6 +48,7 @@ def run_index(
     allow_missing: bool = False,
     allow_new_generation: bool = True,
     questions: Path | None = None,
+    batches: Board[EmbeddedBatch] | None = None,
 ) -> IndexReport:
     """Index files and folders into a collection, in the initialised Ray.
 
@@ -67,6 +69,7 @@ def run_index(
         allow_missing: Let a new generation go without documents of the live one that cannot be read again.
         allow_new_generation: Otherwise other settings than those of the live generation are refused.
         questions: Golden questions that a new generation must answer, as in `indexer.evaluation.questions`.
+        batches: Where the embedding actors tell of every call, for those who measure them.
 
     Raises:
         NotFoundError: A path, bucket or object does not exist.
@@ -105,6 +108,7 @@ def run_index(
             recipe=recipe,
             lease=lease,
             reporter=reporter,
+            batches=batches,
             seconds=seconds,
         )
         shares: Sequence[Share]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
-from ray.data import DataContext, Dataset
+from ray.data import DataContext, Dataset, TaskPoolStrategy
 
 from indexer.errors import GraftworkError
 from indexer.run.tables import sources_to_rows
@@ -31,6 +32,16 @@ def read_cpus() -> float:
     Never what an embedding actor reserves: Ray Data would fuse the two and parse inside the actor.
     """
     return min(0.75, _cluster_cpus() / 5)
+
+
+def readers(files: int) -> TaskPoolStrategy:
+    """Return how many tasks read files at once: no more than cores, nor than there are files.
+
+    Where one node is all there is, its declared CPUs may be more than its cores (`deploy.logical_cpus`); each further
+    task would start a worker, which costs seconds of a core.
+    """
+    cores = len(os.sched_getaffinity(0)) if len(ray.nodes()) == 1 else int(_cluster_cpus())
+    return TaskPoolStrategy(size=max(1, min(files, cores, int(_cluster_cpus()))))
 
 
 def embed_cpus(settings: IndexerSettings) -> float:

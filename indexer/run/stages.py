@@ -22,7 +22,7 @@ from indexer.identity import document_hash
 from indexer.parsers import PARSERS
 from indexer.parsers.base import ParseError, RawDocument, SplitFailure
 from indexer.parsers.document import build_document, document_id, document_uri
-from indexer.progress import Counts
+from indexer.progress import Counts, EmbeddedBatch
 from indexer.run.reuse import StoredVectors
 from indexer.run.state import Fingerprint
 from indexer.run.tables import (
@@ -181,17 +181,26 @@ def _reason(error: OSError | ParseError) -> str:
 class EmbedChunks:
     """An embedding actor; it loads the model at the first chunk that lacks a vector, in a run without changes never."""
 
-    def __init__(self, *, settings: IndexerSettings, identity: str, board: Board[Counts]) -> None:
+    def __init__(
+        self,
+        *,
+        settings: IndexerSettings,
+        identity: str,
+        board: Board[Counts],
+        batches: Board[EmbeddedBatch] | None = None,
+    ) -> None:
         """Keep what is needed to load the model.
 
         Args:
-            settings: Which embedder, and how it computes; where `embed_threads` is unset, the actors share the cores.
+            settings: Which embedder, and how it computes.
             identity: Weights that the driver found; another file under the same name on this node is refused.
             board: Where to count.
+            batches: Where to tell of every call, or None.
         """
         self._settings = settings
         self._identity = identity
         self._board = board
+        self._batches = batches
         self._embedder: Embedder | None = None
 
     def __call__(self, table: pa.Table) -> pa.Table:
@@ -199,15 +208,19 @@ class EmbedChunks:
         texts = texts_to_embed(table)
         if not texts:
             return table
-        began = time.perf_counter()
-        vectors = self._loaded().encode_documents(texts)
-        self._board.tell(Counts(embed_busy=time.perf_counter() - began))
+        began, first = time.time(), self._embedder is None
+        embedder = self._loaded()
+        load_s = time.time() - began if first else 0.0
+        vectors = embedder.encode_documents(texts)
+        ended = time.time()
+        self._board.tell(Counts(embed_busy=ended - began))
+        if self._batches is not None:
+            self._batches.tell(EmbeddedBatch(texts=tuple(texts), began=began, load_s=load_s, ended=ended))
         return with_vectors(table, vectors)
 
     def _loaded(self) -> Embedder:
         if self._embedder is None:
-            share = max(1, len(os.sched_getaffinity(0)) // self._settings.embed_actors)
-            embedder = open_embedder(self._settings, threads=self._settings.embed_threads or share)
+            embedder = open_embedder(self._settings, threads=threads_per_actor(self._settings))
             if not same_weights(embedder.identity, self._identity):
                 raise InputError(
                     f"Node {os.uname().nodename} has embedder {embedder.identity}, the run needs {self._identity}; "
@@ -215,3 +228,8 @@ class EmbedChunks:
                 )
             self._embedder = embedder
         return self._embedder
+
+
+def threads_per_actor(settings: IndexerSettings) -> int:
+    """Return the torch threads of an embedding actor: those of the settings, else its share of this node's cores."""
+    return settings.embed_threads or max(1, len(os.sched_getaffinity(0)) // settings.embed_actors)

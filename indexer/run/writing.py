@@ -17,6 +17,7 @@ from indexer.run.ray_data import (
     embed_cpus,
     ray_data_context,
     read_cpus,
+    readers,
     source_dataset,
     translated_ray_errors,
 )
@@ -72,7 +73,12 @@ def write_documents(
         "board": board,
         "stored": stored if plan.alike else None,
     }
-    embed_arguments = {"settings": settings, "identity": run.embedder.identity, "board": board}
+    embed_arguments = {
+        "settings": settings,
+        "identity": run.embedder.identity,
+        "board": board,
+        "batches": run.batches,
+    }
     total = len(plan.new) + len(plan.changed)
     try:
         with (
@@ -86,6 +92,7 @@ def write_documents(
                 batch_format="pyarrow",
                 zero_copy_batch=True,
                 fn_kwargs=prepare_arguments,
+                compute=readers(len(plan.sources)),
                 num_cpus=read_cpus(),
             ).map_batches(
                 EmbedChunks,

@@ -126,6 +126,11 @@ class Collections(StoreClient):
             elif current != physical:
                 self.client().alter_alias(physical, alias, timeout=self._timeout_s)
 
+    def drop_alias(self, alias: str) -> None:
+        """Take an alias away; what it named stays."""
+        with translated(self.uri, f"drop alias {alias}"):
+            self.client().drop_alias(alias, timeout=self._timeout_s)
+
     def _create(self, physical: str, identity: Identity) -> None:
         try:
             self.client().create_collection(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import Counter
 from dataclasses import replace
@@ -17,7 +18,7 @@ from indexer.progress import Counts
 from indexer.run import pipeline, writing
 from indexer.run.datasink import MilvusDatasink
 from indexer.run.pipeline import run_index
-from indexer.run.ray_data import embed_cpus, read_cpus
+from indexer.run.ray_data import embed_cpus, read_cpus, readers
 from indexer.run.report import IndexProgress, IndexReport
 from indexer.search import Searcher
 from indexer.settings import IndexerSettings
@@ -275,6 +276,13 @@ class TestOnRay:
     def test_reading_is_not_fused_into_the_embedding_actors(self, settings: IndexerSettings) -> None:
         for actors in (1, 2, 3, 4):
             assert read_cpus() != embed_cpus(settings.model_copy(update={"embed_actors": actors}))
+
+
+def test_no_more_tasks_read_than_there_are_cores_and_files(local_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
+    assert [readers(files).size for files in (1, 2, 100)] == [1, 2, 2]
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    assert readers(100).size == 1
 
 
 def _lost_board() -> Board[Counts]:
