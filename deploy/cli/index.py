@@ -221,12 +221,12 @@ def _show(progress: IndexProgress, *, bar: Progress, task: TaskID) -> None:
 
 def _print_report(report: IndexReport) -> None:
     output, documents = results(), report.documents
-    renamed = f"{documents.renamed} renamed, " if documents.renamed else ""
+    renamed = f" ({len(report.renamed)} renamed)" if report.renamed else ""
     output.print(f"collection  {report.collection}, generation {report.generation}")
     if report.built is not None:
         _print_built(report.built, output=output)
     output.print(
-        f"documents   {documents.seen} seen: {documents.new} new, {documents.changed} changed, {renamed}"
+        f"documents   {documents.seen} seen: {documents.new} new, {documents.changed} changed{renamed}, "
         f"{documents.unchanged} unchanged, {documents.failed} failed; {documents.deleted} deleted"
     )
     chunks = report.chunks

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from typing import Literal
 
@@ -49,7 +50,7 @@ class IndexProgress:
 
 @dataclass(frozen=True, slots=True)
 class DocumentCounts:
-    """Documents of a run; seen = new + renamed + changed + unchanged + failed, where each stands in one of them."""
+    """Documents of a run; seen = new + changed + unchanged + failed. A renamed one counts as changed."""
 
     seen: int
     new: int
@@ -57,7 +58,6 @@ class DocumentCounts:
     unchanged: int
     deleted: int
     failed: int
-    renamed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,7 @@ class IndexReport:
         embedder: Identity of the model.
         failures: Documents that were left out, each with its reason.
         vanished: Ids of stored documents whose source is gone; deleted only when asked for.
+        renamed: Former ids of documents by the ids that they have now.
         skipped: Directory entries that were left out, by reason.
         built: The generation, where this run made it.
         dead_letters: Documents of the tenant that failed, now or earlier, and are neither mended nor gone.
@@ -112,6 +113,7 @@ class IndexReport:
     failures: tuple[FailedDocument, ...]
     vanished: tuple[str, ...]
     skipped: dict[str, int]
+    renamed: Mapping[str, str] = field(default_factory=dict)
     built: NewGeneration | None = None
     dead_letters: int = 0
 
@@ -121,7 +123,6 @@ class IndexReport:
             "documents": {
                 "seen": self.documents.seen,
                 "new": self.documents.new,
-                "renamed": self.documents.renamed,
                 "changed": self.documents.changed,
                 "unchanged": self.documents.unchanged,
                 "deleted": self.documents.deleted,
@@ -140,6 +141,7 @@ class IndexReport:
                 {"uri": failure.uri, "stage": failure.stage, "reason": failure.reason} for failure in self.failures
             ],
             "vanished": {"count": len(self.vanished), "first": list(self.vanished[:LISTED])},
+            "renamed": {"count": len(self.renamed), "first": dict(sorted(self.renamed.items())[:LISTED])},
             "skipped": dict(self.skipped),
             "dead_letters": self.dead_letters,
             "built": None if self.built is None else asdict(self.built),

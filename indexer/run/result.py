@@ -58,18 +58,20 @@ def report_of(
     dead_letters: int,
 ) -> IndexReport:
     """Return the report of a run, tenants added up."""
-    renamed = sum(len(share.plan.renamed.keys() & share.outcome.documents.keys()) for share in shares)
-    new = sum(len(share.plan.new & share.outcome.documents.keys()) for share in shares) - renamed
+    renamed = {
+        now: before for share in shares for now, before in share.plan.renamed.items() if now in share.outcome.documents
+    }
+    new = sum(len(share.plan.new & share.outcome.documents.keys()) for share in shares) - len(renamed)
     changed = sum(len(share.plan.changed & share.outcome.documents.keys()) for share in shares)
+    changed += len(renamed)
     unchanged = sum(len(share.plan.unchanged) for share in shares)
     failures = [failure for share in shares for failure in share.failures]
     rows = sum(share.outcome.rows for share in shares)
     embedded = sum(share.outcome.embedded for share in shares)
     return IndexReport(
         documents=DocumentCounts(
-            seen=new + renamed + changed + unchanged + len(failures),
+            seen=new + changed + unchanged + len(failures),
             new=new,
-            renamed=renamed,
             changed=changed,
             unchanged=unchanged,
             deleted=sum(share.deleted_documents for share in shares),
@@ -83,6 +85,7 @@ def report_of(
         failures=tuple(sorted(failures, key=lambda failure: failure.uri)),
         vanished=tuple(vanished for share in shares for vanished in share.vanished),
         skipped=dict(skipped),
+        renamed=renamed,
         built=built,
         dead_letters=dead_letters,
     )

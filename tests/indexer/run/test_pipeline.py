@@ -149,7 +149,8 @@ class TestOnRay:
 
         (folder / "pump.pod").rename(folder / "deep" / "water.pod")
         synced = run(folder, "farm", settings, sync=True)
-        assert (synced.documents.deleted, synced.documents.renamed, synced.documents.unchanged) == (1, 1, 5)
+        assert (synced.documents.deleted, synced.documents.changed, synced.documents.unchanged) == (1, 1, 5)
+        assert synced.renamed == {"docs/deep/water.pod": "docs/pump.pod"}
         assert (synced.chunks.written > 0, synced.chunks.embedded) == (True, 0)
         kept = Counter(rows(settings, "farm").values())
         assert kept["docs/deep/water.pod"] == synced.chunks.written == Counter(after.values())["docs/pump.pod"]
