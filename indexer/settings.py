@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 EmbedDtype = Literal["auto", "bfloat16", "float32"]
+ChunkStrategy = Literal["structure", "sentences", "tokens"]
 
 
 class IndexerSettings(BaseModel):
@@ -56,7 +57,12 @@ class IndexerSettings(BaseModel):
         ge=1,
         description="Most tokens of a forward pass, padding counted; unset takes 8,192 on a CPU, 65,536 on a GPU.",
     )
-    embed_actors: int = Field(default=1, ge=1, description="Embedding actors; each loads the model once.")
+    embed_actors: int | None = Field(
+        default=None,
+        ge=1,
+        description="Embedding actors, each of which loads the model once; unset takes as many as the cluster's GPUs "
+        "hold (embed_gpus), without GPUs one per node.",
+    )
     embed_cpus: float = Field(
         default=1.0, gt=0, description="Ray CPUs reserved per embedding actor; less where the cluster is small."
     )
@@ -69,6 +75,11 @@ class IndexerSettings(BaseModel):
     )
     chunk_overlap_tokens: int = Field(
         default=30, ge=0, description="Tokens repeated from the end of one chunk at the start of the next."
+    )
+    chunk_strategy: ChunkStrategy = Field(
+        default="structure",
+        description="What chunks are cut along: structure (headings; paragraphs, lists, code and tables whole where "
+        "they fit), sentences (as many as fit, over headings too) or tokens (windows cut between words).",
     )
     default_tenant: str = Field(
         default="default", min_length=1, description="Tenant of rows and queries that name none."

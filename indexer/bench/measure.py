@@ -18,8 +18,8 @@ from indexer.board import Board
 from indexer.errors import InputError, UnavailableError
 from indexer.progress import EmbeddedBatch
 from indexer.run.pipeline import run_index
+from indexer.run.pool import embedder_pool, threads_per_actor
 from indexer.run.report import IndexReport
-from indexer.run.stages import threads_per_actor
 from indexer.search import open_store
 from indexer.settings import IndexerSettings
 from indexer.sources.discovery import Discovery
@@ -83,8 +83,8 @@ def measure(
         report, batches = runs.run()
         if not batches:
             raise InputError(f"The {len(files)} files give no chunk to embed; give files with text.")
-        actors = settings.embed_actors
-        threads = threads_per_actor(settings) * actors
+        pool = embedder_pool(settings)
+        threads = threads_per_actor(settings, per_node=pool.per_node) * pool.per_node
         tell(f"encoding the same {report.chunks.embedded} chunks with the embedder alone")
         alone = embed_alone(settings, [batch.texts for batch in batches], threads=threads)
         tell("indexing again without a change")
@@ -106,7 +106,7 @@ def measure(
     )
     return Measurement(
         cpus=len(os.sched_getaffinity(0)),
-        actors=actors,
+        actors=pool.actors,
         full=full,
         alone=alone,
         second=second,

@@ -23,7 +23,10 @@ def chunker_settings(settings: IndexerSettings, *, max_tokens: int, special_toke
             f"{special_tokens} of its own among them; set it to {max_tokens - special_tokens} or less."
         )
     return ChunkerSettings(
-        chunk_tokens=settings.chunk_tokens, overlap_tokens=settings.chunk_overlap_tokens, prefix_tokens=room
+        chunk_tokens=settings.chunk_tokens,
+        overlap_tokens=settings.chunk_overlap_tokens,
+        prefix_tokens=room,
+        strategy=settings.chunk_strategy,
     )
 
 

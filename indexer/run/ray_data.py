@@ -12,7 +12,6 @@ from ray.data import DataContext, Dataset, TaskPoolStrategy
 
 from indexer.errors import GraftworkError
 from indexer.run.tables import sources_to_rows
-from indexer.settings import IndexerSettings
 from indexer.types import SourceFile
 
 WRITE_CPUS = 0.25  # writing waits for Milvus
@@ -42,11 +41,6 @@ def readers(files: int) -> TaskPoolStrategy:
     """
     cores = len(os.sched_getaffinity(0)) if len(ray.nodes()) == 1 else int(_cluster_cpus())
     return TaskPoolStrategy(size=max(1, min(files, cores, int(_cluster_cpus()))))
-
-
-def embed_cpus(settings: IndexerSettings) -> float:
-    """Return the CPUs per embedding actor; together at most half the cluster, so that reading is never starved."""
-    return min(settings.embed_cpus, _cluster_cpus() / (2 * settings.embed_actors))
 
 
 def _cluster_cpus() -> float:

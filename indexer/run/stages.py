@@ -23,6 +23,7 @@ from indexer.parsers import PARSERS
 from indexer.parsers.base import ParseError, RawDocument, SplitFailure
 from indexer.parsers.document import build_document, document_id, document_uri
 from indexer.progress import Counts, EmbeddedBatch
+from indexer.run.pool import threads_per_actor
 from indexer.run.reuse import StoredVectors
 from indexer.run.state import Fingerprint
 from indexer.run.tables import (
@@ -188,6 +189,7 @@ class EmbedChunks:
         identity: str,
         board: Board[Counts],
         batches: Board[EmbeddedBatch] | None = None,
+        per_node: int = 1,
     ) -> None:
         """Keep what is needed to load the model.
 
@@ -196,11 +198,13 @@ class EmbedChunks:
             identity: Weights that the driver found; another file under the same name on this node is refused.
             board: Where to count.
             batches: Where to tell of every call, or None.
+            per_node: How many actors share the cores of a node, where `embed_threads` does not say what each gets.
         """
         self._settings = settings
         self._identity = identity
         self._board = board
         self._batches = batches
+        self._per_node = per_node
         self._embedder: Embedder | None = None
 
     def __call__(self, table: pa.Table) -> pa.Table:
@@ -220,7 +224,8 @@ class EmbedChunks:
 
     def _loaded(self) -> Embedder:
         if self._embedder is None:
-            embedder = open_embedder(self._settings, threads=threads_per_actor(self._settings))
+            threads = threads_per_actor(self._settings, per_node=self._per_node)
+            embedder = open_embedder(self._settings, threads=threads)
             if not same_weights(embedder.identity, self._identity):
                 raise InputError(
                     f"Node {os.uname().nodename} has embedder {embedder.identity}, the run needs {self._identity}; "
@@ -228,8 +233,3 @@ class EmbedChunks:
                 )
             self._embedder = embedder
         return self._embedder
-
-
-def threads_per_actor(settings: IndexerSettings) -> int:
-    """Return the torch threads of an embedding actor: those of the settings, else its share of this node's cores."""
-    return settings.embed_threads or max(1, len(os.sched_getaffinity(0)) // settings.embed_actors)

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ray.data import ActorPoolStrategy
-
 from indexer.board import Board
 from indexer.progress import Counts, LiveCounts
 from indexer.run.context import RunContext
 from indexer.run.datasink import MilvusDatasink, WriteOutcome
 from indexer.run.parquet_datasink import ParquetDatasink
+from indexer.run.pool import embedder_pool
 from indexer.run.ray_data import (
     WRITE_CPUS,
-    embed_cpus,
     ray_data_context,
     read_cpus,
     readers,
@@ -73,11 +71,13 @@ def write_documents(
         "board": board,
         "stored": stored if plan.alike else None,
     }
+    pool = embedder_pool(settings)
     embed_arguments = {
         "settings": settings,
         "identity": run.embedder.identity,
         "board": board,
         "batches": run.batches,
+        "per_node": pool.per_node,
     }
     total = len(plan.new) + len(plan.changed)
     try:
@@ -98,9 +98,9 @@ def write_documents(
                 EmbedChunks,
                 batch_format="pyarrow",
                 batch_size=settings.embed_batch_size,
-                compute=ActorPoolStrategy(size=settings.embed_actors),
+                compute=pool.strategy,
                 fn_constructor_kwargs=embed_arguments,
-                num_cpus=embed_cpus(settings),
+                num_cpus=pool.cpus,
                 num_gpus=settings.embed_gpus or None,
             ).write_datasink(sink, ray_remote_args={"num_cpus": WRITE_CPUS})
         counts = live.update()

@@ -30,7 +30,9 @@ DIMENSION_PROPERTY = "graftwork.dimension"
 CHUNKER_PROPERTY = "graftwork.chunker"
 PARSERS_PROPERTY = "graftwork.parsers"
 SCHEMA_PROPERTY = "graftwork.schema"
+VECTORS_PROPERTY = "graftwork.vectors"
 VERIFIED_PROPERTY = "graftwork.verified"
+VECTORS = "float32 of unit length"  # as `embedding.embedder` makes them, for people who look with other tools
 ROLLED_BACK_PROPERTY = "graftwork.rolled_back"
 
 PASSAGE_FIELDS = ["chunk_id", "document_id", "title", "heading_path", "uri", "page", "ordinal", "text"]
@@ -83,6 +85,7 @@ def collection_properties(identity: Identity) -> dict[str, str]:
         CHUNKER_PROPERTY: identity.chunker,
         PARSERS_PROPERTY: " ".join(identity.parsers),
         SCHEMA_PROPERTY: str(identity.schema),
+        VECTORS_PROPERTY: VECTORS,
     }
 
 

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indexer.chunking.chunker import CHARS_PER_TOKEN, ChunkerSettings, cut, search_text
+from indexer.chunking.chunker import ChunkerSettings, cut, search_text
+from indexer.chunking.measure import CHARS_PER_TOKEN
 from indexer.chunking.tokens import EmbedderTokenizer
+from indexer.settings import ChunkStrategy
 from indexer.types import Document
 from tests.indexer.making import document
 
+STRATEGIES: tuple[ChunkStrategy, ...] = get_args(ChunkStrategy)
 SMALL = ChunkerSettings(chunk_tokens=20, overlap_tokens=6, prefix_tokens=12)
 NO_OVERLAP = ChunkerSettings(chunk_tokens=20, overlap_tokens=0, prefix_tokens=12)
 
@@ -34,15 +38,18 @@ BLOCKS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@settings(max_examples=100, deadline=None)
 @given(blocks=BLOCKS, limit=st.integers(4, 60), overlap_share=st.floats(0, 0.5))
 def test_no_chunk_is_over_the_limit_all_text_is_covered_and_order_is_kept(
-    tokenizer: EmbedderTokenizer, blocks: list, limit: int, overlap_share: float
+    tokenizer: EmbedderTokenizer, strategy: ChunkStrategy, blocks: list, limit: int, overlap_share: float
 ) -> None:
     if not any(text.strip() for _, text, _ in blocks):
         blocks = [*blocks, ("paragraph", "something", ())]
     made = document(*blocks)
-    how = ChunkerSettings(chunk_tokens=limit, overlap_tokens=int(limit * overlap_share), prefix_tokens=0)
+    how = ChunkerSettings(
+        chunk_tokens=limit, overlap_tokens=int(limit * overlap_share), prefix_tokens=0, strategy=strategy
+    )
     pieces = cut(made, tokens=tokenizer, settings=how)
     covered = bytearray(len(made.text))
     for piece in pieces:
@@ -131,5 +138,6 @@ def test_title_and_headings_are_put_in_front_as_they_fit(
 
 
 def test_identity_names_every_setting() -> None:
-    identities = {ChunkerSettings(*values).identity for values in [(20, 6, 12), (21, 6, 12), (20, 5, 12), (20, 6, 11)]}
-    assert len(identities) == 4
+    varied = [(20, 6, 12), (21, 6, 12), (20, 5, 12), (20, 6, 11)]
+    identities = {ChunkerSettings(*values, strategy).identity for values in varied for strategy in STRATEGIES}
+    assert len(identities) == len(varied) * len(STRATEGIES)

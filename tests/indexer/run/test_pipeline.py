@@ -18,7 +18,8 @@ from indexer.progress import Counts
 from indexer.run import pipeline, writing
 from indexer.run.datasink import MilvusDatasink
 from indexer.run.pipeline import run_index
-from indexer.run.ray_data import embed_cpus, read_cpus, readers
+from indexer.run.pool import embedder_pool
+from indexer.run.ray_data import read_cpus, readers
 from indexer.run.report import IndexProgress, IndexReport
 from indexer.search import Searcher
 from indexer.settings import IndexerSettings
@@ -276,7 +277,7 @@ class TestOnRay:
 
     def test_reading_is_not_fused_into_the_embedding_actors(self, settings: IndexerSettings) -> None:
         for actors in (1, 2, 3, 4):
-            assert read_cpus() != embed_cpus(settings.model_copy(update={"embed_actors": actors}))
+            assert read_cpus() != embedder_pool(settings.model_copy(update={"embed_actors": actors})).cpus
 
 
 def test_no_more_tasks_read_than_there_are_cores_and_files(local_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
