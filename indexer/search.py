@@ -165,10 +165,15 @@ class Searcher:
         ]
 
 
-def open_searcher(settings: IndexerSettings) -> Searcher:
-    """Return a searcher with the settings' store and models; the models are loaded now, Milvus is reached later."""
+def open_searcher(settings: IndexerSettings, *, cross_encoder: bool) -> Searcher:
+    """Return a searcher with the settings' store and models; the models are loaded now, Milvus is reached later.
+
+    Args:
+        settings: Where the collections are and which models ask them.
+        cross_encoder: Whether the model of `settings.reranker` is loaded too, where one is set.
+    """
     rerankers: dict[RerankBy, Reranker] = {}
-    if settings.reranker:
+    if settings.reranker and cross_encoder:
         rerankers["model"] = CrossEncoderReranker(settings.reranker, settings.embed_device, dtype=settings.embed_dtype)
     return Searcher(store=open_store(settings), embedder=open_embedder(settings), rerankers=rerankers)
 

@@ -76,7 +76,7 @@ class Retriever:
         Raises:
             GraftworkError: One of them cannot be loaded.
         """
-        self._searcher = open_searcher(settings)
+        self._searcher = open_searcher(settings, cross_encoder=True)
         batching = cast("_Batching", self.retrieve)
         batching.set_max_batch_size(max_batch)
         batching.set_batch_wait_timeout_s(batch_wait_s)

@@ -24,4 +24,4 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         return
     started = start_stack(tmp_path_factory.mktemp("stack"), haproxy=True)
     yield started
-    started.run("down")
+    assert started.run("down", "--json").json["graceful"] is True

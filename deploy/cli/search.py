@@ -51,9 +51,10 @@ def search(
     tenant = tenant or settings.indexer.default_tenant
     with quiet_stdout(json_output), notes().status("searching"), runtime(settings, need_ray=False) as found:
         from indexer.rerank.mixing import Rerank
-        from indexer.search import open_searcher
+        from indexer.search import open_searcher, open_store
 
-        searcher = open_searcher(found.indexer)
+        open_store(found.indexer).locate(collection)  # one that does not exist is told before a model is loaded
+        searcher = open_searcher(found.indexer, cross_encoder=rerank is RerankerName.MODEL)
         [result] = searcher.search(
             [query],
             collection=collection,

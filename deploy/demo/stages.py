@@ -83,7 +83,7 @@ def write_training_rows(
     stage.say("unpacking the base model, loading the embedder")
     base = resolve_base(settings.train.base_model, models_dir=settings.train.models_dir)
     count_tokens = token_counter(base.path)
-    searcher = open_searcher(indexer)
+    searcher = open_searcher(indexer, cross_encoder=False)
     training = [question for question in questions if question.split == "train"]
     if not training:
         raise InputError(f"{recipe.QUESTIONS} has no question with split 'train'.")

@@ -42,7 +42,7 @@ def searcher(milvus_uri: str, embedder: Embedder) -> Searcher:
 def matching(searcher: Searcher, tmp_path_factory: pytest.TempPathFactory, milvus_uri: str) -> Searcher:
     """The same with a reranker that knows one word."""
     model = build_word_matcher(tmp_path_factory.mktemp("models") / "matcher", ["season"])
-    return open_searcher(IndexerSettings(milvus_uri=milvus_uri, reranker=str(model)))
+    return open_searcher(IndexerSettings(milvus_uri=milvus_uri, reranker=str(model)), cross_encoder=True)
 
 
 @pytest.mark.parametrize("dense_weight", [1.0, 0.7, 0.0])
@@ -197,8 +197,17 @@ def test_threads_get_their_own_answers(searcher: Searcher) -> None:
         assert list(pool.map(ask, wanted)) == [FACTS[number] for number in wanted]
 
 
+def test_the_reranker_of_the_settings_is_loaded_only_where_it_is_wanted(settings: IndexerSettings) -> None:
+    named = settings.model_copy(update={"reranker": "/nowhere"})
+    assert open_searcher(named, cross_encoder=False).rerankers == ("maxsim",)
+    with pytest.raises(InputError, match="/nowhere"):
+        open_searcher(named, cross_encoder=True)
+
+
 def test_open_searcher(searcher: Searcher, settings: IndexerSettings) -> None:
-    assert open_searcher(settings).search(["bees"], collection="facts", tenant="t", k=1)[0].passages
+    assert (
+        open_searcher(settings, cross_encoder=False).search(["bees"], collection="facts", tenant="t", k=1)[0].passages
+    )
 
 
 def test_vectors_are_of_unit_length_and_alike_in_any_batch(embedder: Embedder) -> None:

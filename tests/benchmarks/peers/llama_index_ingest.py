@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from llama_index.core import SimpleDirectoryReader
@@ -81,13 +81,18 @@ def main() -> None:
     print(json.dumps(figures))
 
 
-def token_ids(model: Path, text: str, *, loaded: dict[Path, Tokenizer] = {}) -> list[int]:  # noqa: B006  a cache
+def token_ids(model: Path, text: str) -> list[int]:
     """The ids of a text's tokens; a plain function, because the pipeline sends it to its processes."""
-    if model not in loaded:
-        loaded[model] = Tokenizer.from_file(str(model / "tokenizer.json"))
-        loaded[model].no_truncation()
-        loaded[model].no_padding()
-    return loaded[model].encode(text, add_special_tokens=False).ids
+    return tokenizer_of(model).encode(text, add_special_tokens=False).ids
+
+
+@cache
+def tokenizer_of(model: Path) -> Tokenizer:
+    """The model's tokenizer, which neither cuts nor pads."""
+    tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
 
 
 if __name__ == "__main__":

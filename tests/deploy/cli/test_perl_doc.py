@@ -13,7 +13,7 @@ FOLDERS = sorted(Path("/usr/share/perl").glob("5.*/pod")) if Path("/usr/share/pe
 WITH_FAQ = [folder for folder in FOLDERS if (folder / "perlfaq4.pod").is_file()]
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.stack,
     pytest.mark.skipif(not WITH_FAQ, reason="Debian's perl-doc is not installed: apt-get install perl-doc"),
 ]
 

@@ -119,8 +119,8 @@ def test_a_second_command_waits_its_turn_and_down_clears_up_after_kill_9(home: H
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # Three starts of an engine.
-def test_up_works_after_kill_9_of_anything(home: Home) -> None:
+@pytest.mark.timeout(900)  # Four starts of an engine.
+def test_up_works_after_kill_9_of_anything_and_ctrl_c_during_down_leaves_nothing(home: Home) -> None:
     code, _, stderr = home.run("up")
     assert code == 0, stderr
     code, stdout, _ = home.run("up", "--json")
@@ -136,26 +136,16 @@ def test_up_works_after_kill_9_of_anything(home: Home) -> None:
     kill_role(home, "engine core")
     second = assert_starts_anew(home, before=first)
 
-    principals = {process.pid for process in second.processes[:2]}
+    kill_role(home, "engine worker")
+    third = assert_starts_anew(home, before=second)
+
+    principals = {process.pid for process in third.processes[:2]}
     for facts in home.processes:
         if role_of(facts.command) == "engine core" or facts.key.pid in principals:
             os.kill(facts.key.pid, signal.SIGKILL)
     code, stdout, _ = home.run("status", "--json")
     assert json.loads(stdout)["health"] == "leftovers"
-    assert_starts_anew(home, before=second)
-    code, stdout, stderr = home.run("down", "--json")
-    assert (code, json.loads(stdout)["graceful"]) == (0, True), stderr
-    home.assert_nothing_is_left()
-
-
-@pytest.mark.slow
-def test_a_lost_engine_worker_is_noticed_and_ctrl_c_during_down_leaves_nothing(home: Home) -> None:
-    code, _, stderr = home.run("up")
-    assert code == 0, stderr
-    before = home.state
-    assert before is not None
-    kill_role(home, "engine worker")
-    assert_starts_anew(home, before=before)
+    assert_starts_anew(home, before=third)
 
     command = home.start("down")
     wait_until(lambda: (state := home.state) is not None and state.phase == "stopping", what="the draining")
