@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from indexer.embedding.embedder import Embedder
-from indexer.errors import InputError, NotFoundError
+from indexer.errors import InputError, NotFoundError, UnavailableError
 from indexer.fusion import blend, fuse, with_sections
 from indexer.rerank.mixing import Rerank, mix
 from indexer.search import CANDIDATES, Searcher, open_searcher
@@ -200,7 +200,7 @@ def test_threads_get_their_own_answers(searcher: Searcher) -> None:
 def test_the_reranker_of_the_settings_is_loaded_only_where_it_is_wanted(settings: IndexerSettings) -> None:
     named = settings.model_copy(update={"reranker": "/nowhere"})
     assert open_searcher(named, cross_encoder=False).rerankers == ("maxsim",)
-    with pytest.raises(InputError, match="/nowhere"):
+    with pytest.raises(UnavailableError, match="/nowhere"):
         open_searcher(named, cross_encoder=True)
 
 
