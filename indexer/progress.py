@@ -47,8 +47,8 @@ class EmbeddedBatch:
 
     Attributes:
         texts: What was embedded.
-        began: When the call began, in seconds since the epoch; nodes agree as well as their clocks do.
-        load_s: Seconds of the call that went into loading the model; 0 but at an actor's first.
+        began: When it had texts and its model, in seconds since the epoch; nodes agree as well as their clocks do.
+        load_s: Seconds that the actor's load of the model took, told with its first call; 0 with the others.
         ended: When the call ended.
     """
 

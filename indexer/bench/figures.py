@@ -17,7 +17,7 @@ class Span:
         batches: Calls of the embedding actors.
         chunks: Texts in them.
         load_s: Longest that an actor took to load the model.
-        first_to_last_s: From the moment that the first actor had its model to the end of the last batch.
+        first_to_last_s: From the moment that the first actor had texts and its model to the end of the last batch.
         models: How often a model was loaded.
     """
 
@@ -107,7 +107,7 @@ def span_of(batches: Sequence[EmbeddedBatch]) -> Span:
         chunks=sum(len(batch.texts) for batch in batches),
         load_s=max((batch.load_s for batch in batches), default=0.0),
         first_to_last_s=max((batch.ended for batch in batches), default=0.0)
-        - min((batch.began + batch.load_s for batch in batches), default=0.0),
+        - min((batch.began for batch in batches), default=0.0),
         models=sum(batch.load_s > 0 for batch in batches),
     )
 

@@ -8,6 +8,9 @@ from bisect import bisect_left, bisect_right
 from indexer.chunking.tokens import TokenCounter
 
 CHARS_PER_TOKEN = 16  # a tokenizer may read a 10,000-letter word as one token; English has 4 to 5 letters per token
+# By so many tokens a slice that is cut between words may differ from its share of the whole text's: where a space
+# belongs to the word behind it, the first word of a slice reads differently. Where text is split at spaces, none do.
+EDGE_TOKENS = 16
 
 SENTENCE_END = re.compile(r"[.!?…。！？][\"')\]”’»]*\s+|\n\s*\n")
 LINE_END = re.compile(r"\n")
@@ -30,9 +33,12 @@ class Measure:
         if end - start > self.max_tokens * CHARS_PER_TOKEN:
             return False
         estimate = self.estimate(start, end)
-        if estimate < limit // 2 and self._between_words(start) and self._between_words(end):
-            return True
-        if estimate > limit * 2:
+        if self._between_words(start) and self._between_words(end):
+            if estimate + EDGE_TOKENS <= limit:
+                return True
+            if estimate > limit + EDGE_TOKENS:
+                return False
+        elif estimate > limit * 2:
             return False
         return self._tokens.count(self.text[start:end]) <= limit
 

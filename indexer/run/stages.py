@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,7 +181,10 @@ def _reason(error: OSError | ParseError) -> str:
 
 
 class EmbedChunks:
-    """An embedding actor; it loads the model at the first chunk that lacks a vector, in a run without changes never."""
+    """An embedding actor; it loads the model while the first documents are still read.
+
+    One thread loads and encodes: how many threads torch uses belongs to the thread that says it.
+    """
 
     def __init__(
         self,
@@ -191,7 +195,7 @@ class EmbedChunks:
         batches: Board[EmbeddedBatch] | None = None,
         per_node: int = 1,
     ) -> None:
-        """Keep what is needed to load the model.
+        """Begin to load the model.
 
         Args:
             settings: Which embedder, and how it computes.
@@ -205,31 +209,35 @@ class EmbedChunks:
         self._board = board
         self._batches = batches
         self._per_node = per_node
-        self._embedder: Embedder | None = None
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._loading = self._thread.submit(self._load)
+        self._told = False
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Return the table with the vectors that it lacks."""
         texts = texts_to_embed(table)
         if not texts:
             return table
-        began, first = time.time(), self._embedder is None
-        embedder = self._loaded()
-        load_s = time.time() - began if first else 0.0
-        vectors = embedder.encode_documents(texts)
+        called = time.time()
+        embedder, load_s = self._loading.result()
+        began = time.time()
+        vectors = self._thread.submit(embedder.encode_documents, texts).result()
         ended = time.time()
-        self._board.tell(Counts(embed_busy=ended - began))
+        self._board.tell(Counts(embed_busy=ended - called))
         if self._batches is not None:
-            self._batches.tell(EmbeddedBatch(texts=tuple(texts), began=began, load_s=load_s, ended=ended))
+            self._batches.tell(
+                EmbeddedBatch(texts=tuple(texts), began=began, load_s=0.0 if self._told else load_s, ended=ended)
+            )
+            self._told = True
         return with_vectors(table, vectors)
 
-    def _loaded(self) -> Embedder:
-        if self._embedder is None:
-            threads = threads_per_actor(self._settings, per_node=self._per_node)
-            embedder = open_embedder(self._settings, threads=threads)
-            if not same_weights(embedder.identity, self._identity):
-                raise InputError(
-                    f"Node {os.uname().nodename} has embedder {embedder.identity}, the run needs {self._identity}; "
-                    "give every node the same files."
-                )
-            self._embedder = embedder
-        return self._embedder
+    def _load(self) -> tuple[Embedder, float]:
+        began = time.perf_counter()
+        threads = threads_per_actor(self._settings, per_node=self._per_node)
+        embedder = open_embedder(self._settings, threads=threads)
+        if not same_weights(embedder.identity, self._identity):
+            raise InputError(
+                f"Node {os.uname().nodename} has embedder {embedder.identity}, the run needs {self._identity}; "
+                "give every node the same files."
+            )
+        return embedder, time.perf_counter() - began

@@ -6,8 +6,8 @@ from indexer.bench.figures import Alone, FullRun, ShortRun, ratios_of, span_of
 from indexer.progress import EmbeddedBatch
 
 TWO_ACTORS = (
-    EmbeddedBatch(texts=("a", "b"), began=10.0, load_s=4.0, ended=16.0),
-    EmbeddedBatch(texts=("c", "d"), began=11.0, load_s=5.0, ended=18.0),
+    EmbeddedBatch(texts=("a", "b"), began=14.0, load_s=4.0, ended=16.0),
+    EmbeddedBatch(texts=("c", "d"), began=16.0, load_s=5.0, ended=18.0),
     EmbeddedBatch(texts=("e",), began=16.0, load_s=0.0, ended=24.0),
 )
 
