@@ -11,6 +11,9 @@ import pytest
 from tests.stack import Stack, open_stack, start_stack
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Settings of whoever runs the tests are none of theirs.
+for name in [name for name in os.environ if name.startswith("GRAFTWORK_") and not name.startswith("GRAFTWORK_TEST_")]:
+    del os.environ[name]
 
 
 @pytest.fixture(scope="session")
