@@ -32,7 +32,9 @@ def free_port() -> int:
 def start_milvus(data: Path, port: int) -> subprocess.Popen[bytes]:
     arguments = ["server", "--data-dir", str(data), "--host", "127.0.0.1", "--port", str(port)]
     return subprocess.Popen(
-        [sys.executable, "-m", "milvus_lite", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "deploy.local.milvus_main", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
 
 
