@@ -18,7 +18,7 @@ class RawDocument:
     """A document's bytes, before parsing.
 
     Attributes:
-        key: Name of the document inside its file, or None where the file is one document.
+        key: Name of the document inside its file, cleaned (`indexer.text`); None where the file is one document.
         content: The bytes that the document hash is taken over.
     """
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import PurePosixPath
 
 from indexer.identity import DOCUMENT_ID_MAX_BYTES, shorten
 from indexer.parsers.base import ParsedDocument, ParseError
 from indexer.sources.provenance import with_file
+from indexer.text import clean, clip
 from indexer.types import Block, Document, SourceFile
 
 _BETWEEN = "\n\n"
+HEADING_MAX_BYTES = 1024  # as for a title; a chunk repeats all that it stands under
+HEADINGS_MAX = 16
+METADATA_MAX_BYTES = 32_768  # as JSON with escapes; every chunk repeats it, and a server's JSON field holds 65,536
 
 
 def document_id(source: SourceFile, key: str | None) -> str:
@@ -24,16 +29,16 @@ def document_uri(source: SourceFile, key: str | None) -> str:
 
 
 def build_document(parsed: ParsedDocument, *, source: SourceFile, key: str | None) -> Document:
-    """Join the blocks to the document's text.
+    """Join the blocks to the document's text; of headings that are too long or too deep only a part is kept.
 
     Raises:
-        ParseError: There is no text at all.
+        ParseError: There is no text at all, or too much metadata.
     """
     blocks: list[Block] = []
     texts: list[str] = []
     place = 0
     for block in parsed.blocks:
-        text = _clean(block.text)
+        text = clean(block.text)
         if not text.strip():
             continue
         if texts:
@@ -42,7 +47,7 @@ def build_document(parsed: ParsedDocument, *, source: SourceFile, key: str | Non
             Block(
                 kind=block.kind,
                 text=text,
-                heading_path=tuple(_clean(part) for part in block.heading_path),
+                heading_path=_headings(block.heading_path),
                 page=block.page,
                 start=place,
                 end=place + len(text),
@@ -52,17 +57,23 @@ def build_document(parsed: ParsedDocument, *, source: SourceFile, key: str | Non
         place += len(text)
     if not blocks:
         raise ParseError("the document has no text")
-    uri = parsed.url or document_uri(source, key)
+    uri = clean(parsed.url or "") or document_uri(source, key)
+    metadata = with_file([(clean(name), clean(value)) for name, value in parsed.metadata], uri=uri, file=source.uri)
+    size = len(json.dumps(dict(metadata)))
+    if size > METADATA_MAX_BYTES:
+        raise ParseError(
+            f"its metadata has {size} bytes as JSON; at most {METADATA_MAX_BYTES} are kept with each chunk"
+        )
     return Document(
         document_id=document_id(source, key),
         uri=uri,
-        title=_clean(parsed.title or key or PurePosixPath(source.source_id).stem).strip(),
+        title=(clean(parsed.title or "").strip() or key or PurePosixPath(source.source_id).stem).strip(),
         text=_BETWEEN.join(texts),
         blocks=tuple(blocks),
-        metadata=with_file(parsed.metadata, uri=uri, file=source.uri),
+        metadata=metadata,
     )
 
 
-def _clean(text: str) -> str:
-    """Drop lone surrogates and NULs, which neither a tokenizer nor Milvus takes."""
-    return text.encode("utf-8", "ignore").decode("utf-8").replace("\0", "")
+def _headings(path: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the outermost headings, each clipped: a whole paragraph may be marked up as one."""
+    return tuple(clip(clean(part), HEADING_MAX_BYTES) for part in path[:HEADINGS_MAX])

@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 from indexer.parsers.base import ParsedDocument, ParseError, RawDocument, SplitFailure
 from indexer.parsers.plain import paragraphs
+from indexer.text import clean
 
 _TEXT_FIELDS = ("text", "content")
 _OWN_FIELDS = frozenset({*_TEXT_FIELDS, "title", "id", "url"})
@@ -92,7 +93,7 @@ def record_key(value: object, *, otherwise: str) -> str:
         return otherwise
     if isinstance(identifier, bool) or not isinstance(identifier, str | int):
         raise ParseError(f"the field `id` must be text or a whole number, this is {type(identifier).__name__}")
-    return str(identifier)
+    return clean(str(identifier)) or otherwise
 
 
 def load_json(content: bytes) -> object:
@@ -127,8 +128,8 @@ def _metadata(record: dict[str, object]) -> tuple[tuple[str, str], ...]:
     for name, value in record.items():
         if name in _OWN_FIELDS or not isinstance(value, str | int | float | bool):
             continue
-        pair = (name, value if isinstance(value, str) else json.dumps(value))
-        size += len(pair[0].encode()) + len(pair[1].encode("utf-8", "replace"))
+        pair = (clean(name), clean(value) if isinstance(value, str) else json.dumps(value))
+        size += len(pair[0].encode()) + len(pair[1].encode())
         if size > _METADATA_BYTES:
             break
         kept.append(pair)

@@ -13,6 +13,7 @@ from pyarrow import parquet
 
 from indexer.parsers.base import ParsedDocument, ParseError, RawDocument, SplitFailure
 from indexer.parsers.json_lines import JsonLinesParser
+from indexer.text import clean
 
 _COLUMNS = {"id": ("id",), "text": ("text", "content"), "title": ("title",), "url": ("uri", "url")}
 _METADATA = "metadata"
@@ -134,7 +135,7 @@ def _row(
     if len(content) > max_bytes:
         return SplitFailure(place, f"row {number} is larger than {max_bytes} bytes (max_document_bytes)")
     given = record.get("id")
-    key = place if given is None or given == "" else str(given)
+    key = (clean(str(given)) if given is not None else "") or place
     if rows_by_key.setdefault(key, number) != number:
         return SplitFailure(place, f"row {number}: id {key!r} stands already in row {rows_by_key[key]}")
     return RawDocument(key=key, content=content)

@@ -38,3 +38,28 @@ def test_very_long_ids_are_shortened_and_stay_different() -> None:
 def test_no_text_is_a_failure() -> None:
     with pytest.raises(ParseError, match="no text"):
         build_document(ParsedDocument(title="T", blocks=()), source=source(), key=None)
+
+
+def test_headings_are_clipped_and_the_text_is_not() -> None:
+    long = "ä" * 1000
+    made = document(("heading", long, ("top", *["deeper"] * 20, long)), ("paragraph", "x", (long,)))
+    assert made.blocks[0].heading_path == ("top", *["deeper"] * 15)
+    assert made.blocks[1].heading_path == ("ä" * 512,)
+    assert made.text == f"{long}\n\nx"
+
+
+def test_metadata_over_the_limit_fails_with_its_size() -> None:
+    def parsed(characters: int) -> ParsedDocument:
+        block = ParsedBlock(kind="paragraph", text="x")
+        return ParsedDocument(title=None, blocks=(block,), metadata=(("notes", "n" * characters),))
+
+    assert build_document(parsed(32_755), source=source(), key=None).metadata[0][0] == "notes"
+    with pytest.raises(ParseError, match="its metadata has 32769 bytes as JSON; at most 32768"):
+        build_document(parsed(32_756), source=source(), key=None)
+
+
+def test_metadata_cannot_claim_another_file() -> None:
+    block = ParsedBlock(kind="paragraph", text="x")
+    claim = (("graftwork.\0file", "file:///etc/passwd"),)
+    made = build_document(ParsedDocument(title=None, blocks=(block,), metadata=claim), source=source(), key=None)
+    assert made.metadata == ()
