@@ -12,17 +12,23 @@ from indexer.run.ray_data import translated_ray_errors
 from indexer.settings import IndexerSettings
 
 
-def embed_alone(settings: IndexerSettings, batches: Sequence[Sequence[str]], *, threads: int) -> Alone:
+def embed_alone(settings: IndexerSettings, batches: Sequence[Sequence[str]], *, threads: int, gpus: float) -> Alone:
     """Load the embedder in a new actor of Ray and encode batches one after another.
 
     A worker of Ray like the embedding actors, because Ray gives its workers a priority and variables of their own.
+
+    Args:
+        settings: Those of an embedding actor.
+        batches: What to encode.
+        threads: Torch threads.
+        gpus: Ray GPUs that it reserves.
 
     Raises:
         UnavailableError: The model is not there.
         GraftworkError: Ray stopped it.
     """
     with translated_ray_errors():
-        actor = ray.remote(num_cpus=0, num_gpus=settings.embed_gpus)(_Alone).remote()
+        actor = ray.remote(num_cpus=0, num_gpus=gpus)(_Alone).remote()
         try:
             found: Alone = ray.get(actor.embed.remote(settings, batches, threads))
         finally:

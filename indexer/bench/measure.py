@@ -36,7 +36,7 @@ class Measurement:
         cpus: Cores that this process may use.
         actors: Embedding actors.
         full: The first run.
-        alone: The embedder alone, with the threads of all actors.
+        alone: The embedder alone, with the threads of the actors on one node.
         second: Runs over documents of which none had changed.
         changed: Runs over documents of which one had changed.
         ratios: What they come to.
@@ -86,7 +86,9 @@ def measure(
         pool = embedder_pool(settings)
         threads = threads_per_actor(settings, per_node=pool.per_node) * pool.per_node
         tell(f"encoding the same {report.chunks.embedded} chunks with the embedder alone")
-        alone = embed_alone(settings, [batch.texts for batch in batches], threads=threads)
+        alone = embed_alone(
+            pool.actor_settings(settings), [batch.texts for batch in batches], threads=threads, gpus=pool.gpus
+        )
         tell("indexing again without a change")
         second = tuple(_short(*runs.run()) for _ in range(repeats))
         changed: list[ShortRun] = []

@@ -8,9 +8,8 @@ from bisect import bisect_left, bisect_right
 from indexer.chunking.tokens import TokenCounter
 
 CHARS_PER_TOKEN = 16  # a tokenizer may read a 10,000-letter word as one token; English has 4 to 5 letters per token
-# By so many tokens a slice that is cut between words may differ from its share of the whole text's: where a space
-# belongs to the word behind it, the first word of a slice reads differently. Where text is split at spaces, none do.
-EDGE_TOKENS = 16
+# What every tokenizer takes for a blank; of other white space some remove what others split at.
+_BLANKS = " \t\r\n"
 
 SENTENCE_END = re.compile(r"[.!?…。！？][\"')\]”’»]*\s+|\n\s*\n")
 LINE_END = re.compile(r"\n")
@@ -29,14 +28,14 @@ class Measure:
         self._ends = [end for _, end in spans]
 
     def fits(self, start: int, end: int, limit: int) -> bool:
-        """Tell whether the slice holds at most `limit` tokens, counted on the slice itself unless it clearly does."""
+        """Tell whether the slice holds at most `limit` tokens, counted on the slice itself unless that is clear."""
         if end - start > self.max_tokens * CHARS_PER_TOKEN:
             return False
         estimate = self.estimate(start, end)
         if self._between_words(start) and self._between_words(end):
-            if estimate + EDGE_TOKENS <= limit:
+            if estimate + self._tokens.edge_tokens <= limit:
                 return True
-            if estimate > limit + EDGE_TOKENS:
+            if estimate > limit + self._tokens.edge_tokens:
                 return False
         elif estimate > limit * 2:
             return False
@@ -59,7 +58,7 @@ class Measure:
     def _between_words(self, place: int) -> bool:
         if place in (0, len(self.text)):
             return True
-        return self.text[place - 1].isspace() or self.text[place].isspace()
+        return self.text[place - 1] in _BLANKS or self.text[place] in _BLANKS
 
     def cut(self, start: int, end: int, limit: int, *, patterns: tuple[re.Pattern[str], ...], beyond: int = 0) -> int:
         """Return where to cut a slice that may hold `limit` tokens: behind the last match of the first that matches.

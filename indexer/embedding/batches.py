@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+# Positions of the texts of one forward pass.
+Batch = tuple[int, ...]
 
-def token_batches(lengths: Sequence[int], *, budget: int) -> tuple[tuple[int, ...], ...]:
+
+def token_batches(lengths: Sequence[int], *, budget: int) -> tuple[Batch, ...]:
     """Group texts so that a forward pass holds at most `budget` tokens, padding counted.
 
     Texts of like length stand together, because a shorter one is padded to the longest of its pass; the longest come
@@ -18,7 +21,7 @@ def token_batches(lengths: Sequence[int], *, budget: int) -> tuple[tuple[int, ..
     Returns:
         Positions of the texts, each once.
     """
-    batches: list[tuple[int, ...]] = []
+    batches: list[Batch] = []
     batch: list[int] = []
     longest = 0
     for position in sorted(range(len(lengths)), key=lambda place: (-lengths[place], place)):

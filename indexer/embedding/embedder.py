@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,26 +9,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexer.chunking.tokens import EmbedderTokenizer, load_tokenizer
-from indexer.embedding.batches import token_batches
+from indexer.embedding.batches import Batch, token_batches
 from indexer.embedding.files import resolve_embedder
+from indexer.embedding.passes import Passes
+from indexer.embedding.precision import Precision, multiplying, precision_on, round_weights
 from indexer.embedding.words import word_means
+from indexer.errors import InputError
 from indexer.settings import EmbedDtype, IndexerSettings
 
 if TYPE_CHECKING:
     import torch
 
-CPU_BATCH_TOKENS = 8_192  # larger passes were not quicker on two cores
+CPU_BATCH_TOKENS = 2_048  # the smallest passes that were not slower, with a thread for each, on two cores
 GPU_BATCH_TOKENS = 65_536
 
 
 class Embedder:
     """A loaded model: unit vectors for documents and for queries.
 
-    Safe under threads: one forward pass runs at a time. The model's own prompts for queries and documents are used
+    Safe under threads: the passes of one call run at a time. The model's own prompts for queries and documents are used
     where it has them.
 
     Attributes:
         device: Where the model lies.
+        precision: What its matrices are multiplied in; no part of its identity, the vectors are near enough.
         name: Name for people.
         identity: Name and hash of the weights, as recorded with a collection.
         max_tokens: Most tokens the model reads, special tokens counted.
@@ -51,8 +54,8 @@ class Embedder:
         Args:
             name: The embedded model's name, a folder, or a model name.
             device: Torch device; None lets the model choose.
-            threads: Torch threads of this process; None leaves them.
-            dtype: What matrices are multiplied in; weights and sums stay float32.
+            threads: Torch threads; None takes as many as torch would.
+            dtype: What matrices are multiplied in; sums stay float32.
             batch_tokens: Most tokens of a forward pass, padding counted; None takes what suits the device.
 
         Raises:
@@ -68,22 +71,33 @@ class Embedder:
         if threads is not None:
             torch.set_num_threads(threads)
         self._model = SentenceTransformer(str(files.path), device=device, local_files_only=True)
-        self._lock = threading.Lock()
         self.device: torch.device = self._model.device
-        self._bfloat16 = multiplies_bfloat16(self.device) if dtype == "auto" else dtype == "bfloat16"
+        self._passes = Passes(lanes=torch.get_num_threads() if self.device.type == "cpu" else 1)
+        self.precision: Precision = precision_on(self.device, dtype)
+        round_weights(self._model, self.precision)
         self._batch_tokens = batch_tokens or (CPU_BATCH_TOKENS if self.device.type == "cpu" else GPU_BATCH_TOKENS)
         self.name = files.name
         self.identity = files.identity
         self.max_tokens: int = int(self._model.max_seq_length or files.max_tokens)
         self.dimension: int = int(self._model.get_embedding_dimension() or 0)
         self.tokenizer: EmbedderTokenizer = load_tokenizer(files.path)
+        # The first use sets padding and truncation, which must not happen while another pass counts on them.
+        self._model.preprocess(["."])
 
     def encode_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return unit vectors of shape [len(texts), dimension] for text that is stored."""
+        """Return unit vectors of shape [len(texts), dimension] for text that is stored.
+
+        Raises:
+            InputError: Numbers of the model exceed what it multiplies in.
+        """
         return self._encode(texts, query=False)
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return unit vectors of shape [len(texts), dimension] for text that is searched for."""
+        """Return unit vectors of shape [len(texts), dimension] for text that is searched for.
+
+        Raises:
+            InputError: Numbers of the model exceed what it multiplies in.
+        """
         return self._encode(texts, query=True)
 
     def encode_words(self, texts: Sequence[str], *, query: bool) -> list[NDArray[np.float32]]:
@@ -91,8 +105,6 @@ class Embedder:
 
         Special tokens, the model's prompt and what is beyond `max_tokens` have none.
         """
-        import torch
-
         prompt = self._prompt(query=query)
         ahead = len({word for word in self.tokenizer.words(prompt) if word is not None})
         whole = [prompt + text for text in texts]
@@ -101,9 +113,9 @@ class Embedder:
         ]
         lengths = [min(len(each), self.max_tokens) for each in words]
         found: dict[int, NDArray[np.float32]] = {}
-        lower = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._bfloat16)
-        with self._lock, lower:
-            for batch in token_batches(lengths, budget=self._batch_tokens):
+
+        def one(batch: Batch) -> None:
+            with multiplying(self.device, self.precision):
                 tokens = self._model.encode(
                     [whole[position] for position in batch],
                     prompt="",
@@ -111,8 +123,10 @@ class Embedder:
                     output_value="token_embeddings",
                     show_progress_bar=False,
                 )
-                for position, vectors in zip(batch, tokens, strict=True):
-                    found[position] = word_means(vectors.float().cpu().numpy(), words[position])
+            for position, vectors in zip(batch, tokens, strict=True):
+                found[position] = word_means(vectors.float().cpu().numpy(), words[position])
+
+        self._passes.run(token_batches(lengths, budget=self._batch_tokens), one)
         return [found[position] for position in range(len(texts))]
 
     def _prompt(self, *, query: bool) -> str:
@@ -123,20 +137,26 @@ class Embedder:
         return str(prompts.get(name, "")) if name else ""
 
     def _encode(self, texts: Sequence[str], *, query: bool) -> NDArray[np.float32]:
-        import torch
-
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
         encode = self._model.encode_query if query else self._model.encode_document
-        lengths = [min(count, self.max_tokens) for count in self.tokenizer.counts(texts)]
-        lower = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._bfloat16)
-        with self._lock, lower:
-            for batch in token_batches(lengths, budget=self._batch_tokens):
+        prompt = self._prompt(query=query)
+        lengths = [min(count, self.max_tokens) for count in self.tokenizer.counts([prompt + text for text in texts])]
+
+        def one(batch: Batch) -> None:
+            with multiplying(self.device, self.precision):
                 vectors[list(batch)] = encode(
                     [texts[position] for position in batch],
                     batch_size=len(batch),
                     normalize_embeddings=True,
                     show_progress_bar=False,
                 )
+
+        self._passes.run(token_batches(lengths, budget=self._batch_tokens), one)
+        if not np.isfinite(vectors).all():
+            raise InputError(
+                f"Embedder {self.name} has no usable vector for some text when it multiplies in {self.precision}; "
+                "set indexer.embed_dtype to bfloat16 or float32, or take another embedder."
+            )
         return vectors
 
 
@@ -158,15 +178,3 @@ def open_embedder(settings: IndexerSettings, *, threads: int | None = None) -> E
         dtype=settings.embed_dtype,
         batch_tokens=settings.embed_batch_tokens,
     )
-
-
-def multiplies_bfloat16(device: torch.device) -> bool:
-    """Tell whether a device has instructions that multiply bfloat16; without them it is slower than float32."""
-    import torch
-
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type == "cpu":
-        able = torch.cpu.get_capabilities()
-        return any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-    return False

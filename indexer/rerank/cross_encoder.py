@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.embedding.embedder import multiplies_bfloat16
+from indexer.embedding.precision import multiplying, precision_on, round_weights
 from indexer.errors import InputError, UnavailableError
 from indexer.settings import EmbedDtype
 
@@ -30,7 +30,7 @@ class CrossEncoderReranker:
         Args:
             name: A folder, or the name of a model in the local model cache.
             device: Torch device; None lets the model choose.
-            dtype: What matrices are multiplied in; weights and sums stay float32.
+            dtype: What matrices are multiplied in; sums stay float32.
 
         Raises:
             UnavailableError: No such folder, and no such model in the cache.
@@ -49,14 +49,12 @@ class CrossEncoderReranker:
             )
         self._raw = torch.nn.Identity()  # a sigmoid would press the best together at 1
         self._lock = threading.Lock()
-        self._bfloat16 = multiplies_bfloat16(self._model.device) if dtype == "auto" else dtype == "bfloat16"
+        self._precision = precision_on(self._model.device, dtype)
+        round_weights(self._model, self._precision)
 
     def scores(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the model's score for each text, of shape [len(texts)]; a text over its limit is cut at the end."""
-        import torch
-
-        lower = torch.autocast(self._model.device.type, dtype=torch.bfloat16, enabled=self._bfloat16)
-        with self._lock, lower:
+        with self._lock, multiplying(self._model.device, self._precision):
             found = self._model.predict(
                 [(query, text) for text in texts],
                 batch_size=_BATCH,

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from indexer.embedding.embedder import Embedder, multiplies_bfloat16
+from indexer.embedding.embedder import Embedder
 from indexer.embedding.files import EMBEDDED_NAME
+from indexer.embedding.precision import multiplies_bfloat16
 from indexer.settings import EmbedDtype
 
 pytestmark = pytest.mark.bench

@@ -58,7 +58,7 @@ def test_a_run_against_the_embedder_alone(home: Home, capsys: pytest.CaptureFixt
         assert (run["written"], run["embedded"], run["models"]) == (0, 0, 0)
     for run in measured["changed"]:
         assert run["documents"] == 1
-        assert run["embedded"] == run["written"] > 0
+        assert 0 < run["embedded"] <= run["written"], "its other chunks keep the vectors that they have"
     assert ratios["second_run_s"] < 10
     assert ratios["one_changed_s"] < 15
     assert ratios["end_to_end"] >= 0.85
@@ -72,7 +72,7 @@ def test_two_embedding_actors_against_one(home: Home, capsys: pytest.CaptureFixt
         print(f"\n\n{SOME} documents, first to last batch, a thread for each actor, {cores} cores")
         for actors, rate in rates.items():
             print(f"{actors} actors  {rate:6.1f} chunks/s  x{rate / rates[1]:.2f}")
-    assert rates[2] / rates[1] >= (1.8 if cores > 2 else 1.0), "two cores also read, parse and store"
+    assert rates[2] / rates[1] >= 1.8
 
 
 @pytest.mark.skipif(
