@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from pymilvus import MilvusClient
 from pymilvus.exceptions import MilvusException
 
 from indexer.errors import ConflictError, InputError, NotFoundError
@@ -47,25 +48,17 @@ class Collections(StoreClient):
 
     def resolve(self, alias: str) -> str | None:
         """Return the physical collection behind an alias, or None."""
-        try:
-            with translated(self.uri, "describe alias"):
-                return str(self.client().describe_alias(alias, timeout=self._timeout_s)["collection_name"])
-        except MilvusException as error:
-            if _is_not_found(error):
-                return None
-            raise
+        return self._repeatable("describe alias", lambda client: self._named(client, alias))
 
     def generations(self, alias: str) -> tuple[Generation, ...]:
         """Return the generations of a collection that Graftwork made, the oldest first, also those not complete."""
-        with translated(self.uri, "list collections"):
-            names = [str(name) for name in self.client().list_collections(timeout=self._timeout_s)]
+        names = self._repeatable("list collections", self._names)
         found = [self._described(alias, name) for name in names if (split_physical(name) or ("", 0))[0] == alias]
         return tuple(sorted((made for made in found if made is not None), key=lambda made: made.number))
 
     def aliases(self) -> list[str]:
         """Return the names of all collections, also of those whose first run is not complete."""
-        with translated(self.uri, "list collections"):
-            names = [split_physical(str(name)) for name in self.client().list_collections(timeout=self._timeout_s)]
+        names = [split_physical(name) for name in self._repeatable("list collections", self._names)]
         return sorted({parts[0] for parts in names if parts is not None})
 
     def ensure_generation(
@@ -85,17 +78,13 @@ class Collections(StoreClient):
             ConflictError: A collection that Graftwork did not make has the alias's name.
         """
         physical = physical_name(check_alias(alias), number)
-        client = self.client()
-        with translated(self.uri, "create collection"):
-            if self.resolve(alias) is None and client.has_collection(alias, timeout=self._timeout_s):
-                raise ConflictError(f"Milvus at {self.uri} has a collection {alias!r} that is not an alias; rename it.")
-            if not client.has_collection(physical, timeout=self._timeout_s):
-                self._create(
-                    physical,
-                    Identity(
-                        embedder=embedder, dimension=dimension, chunker=chunker, parsers=parsers, schema=SCHEMA_VERSION
-                    ),
-                )
+        if self.resolve(alias) is None and self._has(alias):
+            raise ConflictError(f"Milvus at {self.uri} has a collection {alias!r} that is not an alias; rename it.")
+        if not self._has(physical):
+            identity = Identity(
+                embedder=embedder, dimension=dimension, chunker=chunker, parsers=parsers, schema=SCHEMA_VERSION
+            )
+            self._repeatable("create collection", lambda client: self._create(client, physical, identity))
         self._generations.pop(physical, None)
         made = self._generation(alias, physical)
         check_embedder(made, embedder=embedder)
@@ -107,8 +96,10 @@ class Collections(StoreClient):
 
     def record(self, physical: str, properties: dict[str, str]) -> None:
         """Write properties of a generation; one that is empty counts as not there."""
-        with translated(self.uri, f"record properties of {physical}"):
-            self.client().alter_collection_properties(physical, properties=properties, timeout=self._timeout_s)
+        self._repeatable(
+            f"record properties of {physical}",
+            lambda client: client.alter_collection_properties(physical, properties=properties, timeout=self._timeout_s),
+        )
         self._generations.pop(physical, None)
 
     def drop_generation(self, physical: str) -> None:
@@ -119,21 +110,36 @@ class Collections(StoreClient):
 
     def point_alias(self, alias: str, physical: str) -> None:
         """Make `alias` name `physical`, which readers see at once."""
-        with translated(self.uri, "set alias"):
-            current = self.resolve(alias)
+
+        def point(client: MilvusClient) -> None:
+            current = self._named(client, alias)
             if current is None:
-                self.client().create_alias(physical, alias, timeout=self._timeout_s)
+                client.create_alias(physical, alias, timeout=self._timeout_s)
             elif current != physical:
-                self.client().alter_alias(physical, alias, timeout=self._timeout_s)
+                client.alter_alias(physical, alias, timeout=self._timeout_s)
+
+        self._repeatable("set alias", point)
 
     def drop_alias(self, alias: str) -> None:
         """Take an alias away; what it named stays."""
         with translated(self.uri, f"drop alias {alias}"):
             self.client().drop_alias(alias, timeout=self._timeout_s)
 
-    def _create(self, physical: str, identity: Identity) -> None:
+    def _names(self, client: MilvusClient) -> list[str]:
+        return [str(name) for name in client.list_collections(timeout=self._timeout_s)]
+
+    def _named(self, client: MilvusClient, alias: str) -> str | None:
         try:
-            self.client().create_collection(
+            with translated(self.uri, "describe alias"):
+                return str(client.describe_alias(alias, timeout=self._timeout_s)["collection_name"])
+        except MilvusException as error:
+            if _is_not_found(error):
+                return None
+            raise
+
+    def _create(self, client: MilvusClient, physical: str, identity: Identity) -> None:
+        try:
+            client.create_collection(
                 physical,
                 schema=collection_schema(identity),
                 index_params=collection_indexes(),
@@ -159,8 +165,9 @@ class Collections(StoreClient):
         return made
 
     def _described(self, alias: str, physical: str) -> Generation | None:
-        with translated(self.uri, f"describe {physical}"):
-            details = self.client().describe_collection(physical, timeout=self._timeout_s)
+        details = self._repeatable(
+            f"describe {physical}", lambda client: client.describe_collection(physical, timeout=self._timeout_s)
+        )
         return read_generation(details, alias=alias, physical=physical)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from indexer.store.client import StoreClient
 from indexer.store.filters import tenant_and_documents, tenant_and_prefix
 from indexer.store.schema import NO_PAGE, headings
@@ -9,7 +11,7 @@ from indexer.types import StoredChunk, StoredDocument
 
 _BATCH = 1000  # rows per page; Milvus allows 16,384
 _DOCUMENT_FIELDS = ["document_id", "document_hash", "chunk_count", "uri", "title"]
-_CHUNK_FIELDS = ["chunk_id", "ordinal", "heading_path", "page", "span_start", "span_end", "text", "title", "uri"]
+CHUNK_FIELDS = ["chunk_id", "ordinal", "heading_path", "page", "span_start", "span_end", "text", "title", "uri"]
 
 
 class Documents(StoreClient):
@@ -33,19 +35,20 @@ class Documents(StoreClient):
 
     def read_document(self, physical: str, document_id: str, *, tenant: str) -> list[StoredChunk]:
         """Return a document's chunks in order; none where there is no such document."""
-        rows = self.pages(physical, tenant_and_documents(tenant, [document_id]), _CHUNK_FIELDS, batch=_BATCH)
-        chunks = [
-            StoredChunk(
-                chunk_id=str(row["chunk_id"]),
-                ordinal=int(str(row["ordinal"])),
-                title=str(row["title"]),
-                uri=str(row["uri"]),
-                heading_path=headings(row["heading_path"]),
-                page=None if row["page"] == NO_PAGE else int(str(row["page"])),
-                start=int(str(row["span_start"])),
-                end=int(str(row["span_end"])),
-                text=str(row["text"]),
-            )
-            for row in rows
-        ]
-        return sorted(chunks, key=lambda chunk: chunk.ordinal)
+        rows = self.pages(physical, tenant_and_documents(tenant, [document_id]), CHUNK_FIELDS, batch=_BATCH)
+        return sorted(map(stored_chunk, rows), key=lambda chunk: chunk.ordinal)
+
+
+def stored_chunk(row: Mapping[str, object]) -> StoredChunk:
+    """Return the chunk in a row that carries CHUNK_FIELDS."""
+    return StoredChunk(
+        chunk_id=str(row["chunk_id"]),
+        ordinal=int(str(row["ordinal"])),
+        title=str(row["title"]),
+        uri=str(row["uri"]),
+        heading_path=headings(row["heading_path"]),
+        page=None if row["page"] == NO_PAGE else int(str(row["page"])),
+        start=int(str(row["span_start"])),
+        end=int(str(row["span_end"])),
+        text=str(row["text"]),
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from indexer.errors import InputError
 
@@ -52,6 +52,15 @@ def tenant_and_chunks(tenant: str, chunk_ids: Iterable[str]) -> str:
     return f"{tenant_is(tenant)} and {chunks_are(chunk_ids)}"
 
 
+def tenant_and_places(tenant: str, places: Mapping[str, Iterable[int]]) -> str:
+    """Return the expression for the rows of one tenant at these ordinals of each document."""
+    each = []
+    for document_id, ordinals in places.items():
+        numbers = ", ".join(str(int(ordinal)) for ordinal in ordinals)
+        each.append(f"({any_of('document_id', [document_id])} and ordinal in [{numbers}])")
+    return f"{tenant_is(tenant)} and ({' or '.join(each)})"
+
+
 def chunks_are(chunk_ids: Iterable[str]) -> str:
     """Return the expression for rows by primary key."""
     return any_of("chunk_id", chunk_ids)
@@ -70,3 +79,11 @@ def collection_and_tenant(collection: str, tenant: str) -> str:
 def any_of(field: str, values: Iterable[str]) -> str:
     """Return the expression for the rows whose field is one of some values."""
     return f"{field} in [{', '.join(literal(value) for value in values)}]"
+
+
+def behind_chunk(expression: str, chunk_id: str) -> str:
+    """Return the expression for those rows of another whose key comes after one; an empty key is before all."""
+    if not chunk_id:
+        return expression
+    behind = f"chunk_id > {literal(chunk_id)}"
+    return f"({expression}) and {behind}" if expression else behind

@@ -19,12 +19,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from pymilvus.exceptions import MilvusException
+
 from indexer.errors import ConflictError, UnavailableError
 from indexer.store.lease import LEASE_S, RENEW_S, Claim, next_number, rivals, step, superseded_by
 from indexer.store.leases import Leases
 
 logger = logging.getLogger(__name__)
 
+_RENEW_AGAIN_S = 2.0  # after a renewal that failed: what is left of the lease may outlast a restart of the server
 _PATIENCE_S = 5.0  # how long the first of several that ask at once waits for the others to withdraw
 _LOOK_AGAIN_S = 0.1
 # By Milvus's promise one read is enough. milvus-lite breaks it for a moment: two requests that open a collection at the
@@ -53,6 +56,7 @@ class Lease:
         """
         self.claim = claim
         self._store = store
+        self._own = store.another()  # a call that the run waits for does not hold up a renewal
         self._until = until
         self._lock = threading.Lock()
 
@@ -71,9 +75,13 @@ class Lease:
             if self.overdue:
                 return
             until, claim = time.monotonic() + LEASE_S, replace(self.claim, expires=time.time() + LEASE_S)
-            self._store.write_claim(claim)
+            self._own.write_claim(claim)
             if not self.overdue:
                 self._until, self.claim = until, claim
+
+    def give_back(self) -> None:
+        """Delete the claim; the lease is not renewed meanwhile."""
+        _withdraw(self._own, self.claim)
 
     def check(self) -> None:
         """See that the lease still holds; called before what cannot be repeated.
@@ -118,7 +126,7 @@ def holding(store: Leases, collection: str, *, tenant: str = "") -> Iterator[Lea
     finally:
         stop.set()
         thread.join()
-        _give_back(store, lease)
+        lease.give_back()
 
 
 def holders(store: Leases, collection: str) -> list[Claim]:
@@ -138,12 +146,12 @@ def _take(store: Leases, collection: str, *, tenant: str) -> Lease:
     if against := rivals(mine, before, now=time.time(), gone=writer_is_gone):
         raise _refused(against, mine)
     until = time.monotonic() + LEASE_S
-    store.write_claim(mine)
     try:
+        store.write_claim(mine)
         _settle(store, mine)
         _clear(store, mine)
     except BaseException:
-        store.delete_claims([mine])
+        _withdraw(store.another(), mine)
         raise
     return Lease(store, mine, until=until)
 
@@ -174,19 +182,27 @@ def _clear(store: Leases, mine: Claim) -> None:
 
 
 def _keep(lease: Lease, stop: threading.Event) -> None:
-    while not stop.wait(RENEW_S) and not lease.overdue:
+    """Renew until told to stop or the lease has ended; after a failure again and again, and told of once."""
+    wait_s, told = RENEW_S, False
+    while not stop.wait(wait_s) and not lease.overdue:
         try:
             lease.renew()
-        except UnavailableError as error:
-            logger.warning("the lease on %r was not renewed: %s", lease.claim.collection, error)
+            wait_s, told = RENEW_S, False
+        except (UnavailableError, MilvusException) as error:
+            if not told:
+                logger.warning("the lease on %r was not renewed, trying on: %s", lease.claim.collection, error)
+            wait_s, told = _RENEW_AGAIN_S, True
 
 
-def _give_back(store: Leases, lease: Lease) -> None:
+def _withdraw(store: Leases, claim: Claim) -> None:
+    """Delete a claim and close the store; one that stays, as it cannot be deleted, is not in this process's way."""
     try:
-        store.delete_claims([lease.claim])
-    except UnavailableError as error:
-        _stranded.add(lease.claim.key)
-        logger.warning("the lease on %r stays until it ends: %s", lease.claim.collection, error)
+        store.delete_claims([claim])
+    except (UnavailableError, MilvusException) as error:
+        _stranded.add(claim.key)
+        logger.warning("the lease on %r stays until it ends: %s", claim.collection, error)
+    finally:
+        store.close()
 
 
 def _refused(against: list[Claim], mine: Claim) -> ConflictError:

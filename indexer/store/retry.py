@@ -12,8 +12,10 @@ from indexer.errors import UnavailableError
 
 logger = logging.getLogger(__name__)
 
-MAX_ATTEMPTS = 5
-MAX_BACKOFF_S = 8.0  # 0.5 + 1 + 2 + 4 s of waiting outlast a server's restart, not an outage
+# 0.5 + 1 + 2 + 4 + 8 + 8 + 8 s outlast the restart of a server, and end before a lease does (60 s, renewed every 20 s).
+MAX_ATTEMPTS = 8
+MAX_BACKOFF_S = 8.0
+WAITED_S = 30.0  # attempts that take time themselves, such as a flush that is not answered, count too
 
 Result = TypeVar("Result")
 
@@ -30,10 +32,14 @@ def call_with_retry(
     Raises:
         UnavailableError: The last attempt failed too.
     """
+    failed_at: float | None = None
     for attempt in range(1, MAX_ATTEMPTS):
         try:
             return action()
         except UnavailableError as error:
+            failed_at = failed_at or time.monotonic()
+            if time.monotonic() - failed_at > WAITED_S:
+                raise
             wait = min(MAX_BACKOFF_S, 0.5 * 2 ** (attempt - 1)) * random.uniform(0.8, 1.2)
             logger.warning("%s: attempt %d of %d failed (%s)", description, attempt, MAX_ATTEMPTS, error)
             before_retry()

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from indexer.sources.provenance import stored_file
 from indexer.store.client import StoreClient
-from indexer.store.connection import translated
-from indexer.store.filters import chunks_are, tenant_and_chunks, tenant_and_documents, tenant_is
+from indexer.store.connection import refusals, translated
+from indexer.store.filters import tenant_and_chunks, tenant_and_documents, tenant_is
 from indexer.store.schema import TEXT_MAX_BYTES, headings, row_from_chunk
 from indexer.types import Chunk, ChunkPlace, StoredRow
 
@@ -26,19 +26,25 @@ class Rows(StoreClient):
     """Writes, counts, scans and deletes chunks."""
 
     def upsert(self, physical: str, chunks: Sequence[Chunk], vectors: NDArray[np.float32], *, tenant: str) -> None:
-        """Write chunks; a chunk id that exists is replaced, one given twice is written once."""
+        """Write chunks; a chunk id that exists is replaced, one given twice is written once.
+
+        Raises:
+            RefusedError: Milvus does not take what is in the rows; some of them may be written.
+            UnavailableError: Milvus does not answer, or takes no more for now.
+        """
         rows = {
             chunk.chunk_id: row_from_chunk(chunk, vector, tenant=tenant)
             for chunk, vector in zip(chunks, vectors, strict=True)
         }
         if rows:
-            with translated(self.uri, f"upsert into {physical}"):
+            action = f"upsert into {physical}"
+            with translated(self.uri, action), refusals(self.uri, action):
                 self.client().upsert(physical, list(rows.values()), timeout=self._timeout_s)
 
     def flush(self, physical: str) -> None:
         """Make all writes durable; called once per run, by the driver, because Milvus limits its rate."""
-        with translated(self.uri, f"flush {physical}"):
-            self.client().flush(physical, timeout=max(self._timeout_s, _FLUSH_TIMEOUT_S))
+        timeout_s = max(self._timeout_s, _FLUSH_TIMEOUT_S)
+        self._repeatable(f"flush {physical}", lambda client: client.flush(physical, timeout=timeout_s))
 
     def count(self, physical: str, *, tenant: str | None = None) -> int:
         """Return the number of rows, of one tenant or of all, at Strong consistency."""
@@ -109,10 +115,11 @@ class Rows(StoreClient):
                 heading_path=headings(row["heading_path"]),
             )
 
-    def delete_chunks(self, physical: str, chunk_ids: Sequence[str], *, batch: int = 500) -> int:
-        """Delete rows by primary key; returns how many were asked for."""
+    def delete_chunks(self, physical: str, chunk_ids: Sequence[str], *, tenant: str, batch: int = 500) -> int:
+        """Delete rows of a tenant by primary key; returns how many were asked for."""
         for start in range(0, len(chunk_ids), batch):
-            with translated(self.uri, f"delete from {physical}"):
-                expression = chunks_are(chunk_ids[start : start + batch])
-                self.client().delete(physical, filter=expression, timeout=self._timeout_s)
+            self._delete(physical, tenant_and_chunks(tenant, chunk_ids[start : start + batch]))
         return len(chunk_ids)
+
+    def _delete(self, physical: str, expression: str) -> None:
+        self._read(physical, lambda client: client.delete(physical, filter=expression, timeout=self._timeout_s))

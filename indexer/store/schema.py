@@ -15,6 +15,7 @@ from indexer.identity import DOCUMENT_ID_MAX_BYTES
 from indexer.passages import Passage
 from indexer.sources.provenance import URI_MAX_BYTES
 from indexer.store.filters import TENANT_MAX_BYTES
+from indexer.text import clip
 from indexer.types import Chunk, Identity
 
 TITLE_MAX_BYTES = 1024
@@ -140,9 +141,3 @@ def headings(value: object) -> tuple[str, ...]:
     """Return the headings in a row's field, which servers give as text or as a list."""
     decoded = json.loads(value) if isinstance(value, str | bytes) else value
     return tuple(str(part) for part in decoded) if isinstance(decoded, list) else ()
-
-
-def clip(text: str, max_bytes: int) -> str:
-    """Return as much of the head of `text` as fits into `max_bytes` of UTF-8."""
-    data = text.encode("utf-8", "replace")
-    return data.decode() if len(data) <= max_bytes else data[:max_bytes].decode("utf-8", "ignore")

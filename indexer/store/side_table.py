@@ -13,7 +13,6 @@ from pymilvus.exceptions import MilvusException
 from pymilvus.milvus_client.index import IndexParams
 
 from indexer.store.client import LONG_CALL_S, StoreClient
-from indexer.store.connection import translated
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +46,7 @@ class SideTables(StoreClient):
 
     def read_side(self, table: SideTable, expression: str) -> list[str]:
         """Return the bodies of the rows that an expression names, at most MOST_ROWS."""
-        if not self._has_side(table):
+        if not self._has(table.name):
             return []
         rows = self._when_ready(
             table,
@@ -66,21 +65,17 @@ class SideTables(StoreClient):
         """Write rows, replacing those of the same key; returns when every later read sees them."""
         if not rows:
             return
-        if not self._has_side(table):
+        if not self._has(table.name):
             self._create_side(table)
         whole = [{**row, "unused": [0.0, 1.0]} for row in rows]
         self._when_ready(table, lambda client: client.upsert(table.name, whole, timeout=self._timeout_s))
 
     def delete_side(self, table: SideTable, expression: str) -> None:
         """Delete the rows that an expression names; none is no error."""
-        if self._has_side(table):
+        if self._has(table.name):
             self._when_ready(
                 table, lambda client: client.delete(table.name, filter=expression, timeout=self._timeout_s)
             )
-
-    def _has_side(self, table: SideTable) -> bool:
-        with translated(self.uri, f"find {table.name}"):
-            return bool(self.client().has_collection(table.name, timeout=self._timeout_s))
 
     def _create_side(self, table: SideTable) -> None:
         """Make the collection; where several processes do so at once, all of them go on with the one that is made."""
@@ -90,14 +85,17 @@ class SideTables(StoreClient):
             schema.add_field(name, DataType.VARCHAR, max_length=_FIELD_BYTES)
         schema.add_field("body", DataType.VARCHAR, max_length=table.body_bytes)
         schema.add_field("unused", DataType.FLOAT_VECTOR, dim=2, description="Milvus wants a vector")
-        with translated(self.uri, f"make {table.name}"):
+
+        def make(client: MilvusClient) -> None:
             try:
-                self.client().create_collection(
+                client.create_collection(
                     table.name, schema=schema, index_params=_indexes(), timeout=max(self._timeout_s, LONG_CALL_S)
                 )
             except MilvusException as error:
-                if "exist" not in str(error.message).lower() and not self._has_side(table):
+                if "exist" not in str(error.message).lower() and not client.has_collection(table.name):
                     raise
+
+        self._repeatable(f"make {table.name}", make)
 
     def _when_ready(self, table: SideTable, ask: Callable[[MilvusClient], _Answer]) -> _Answer:
         deadline = time.monotonic() + _READY_S
@@ -112,14 +110,16 @@ class SideTables(StoreClient):
 
     def _complete_side(self, table: SideTable) -> None:
         """Do what is left of making the collection, by a process that is at it or that died meanwhile."""
-        client = self.client()
-        with translated(self.uri, f"make {table.name}"):
+
+        def complete(client: MilvusClient) -> None:
             try:
                 if not client.list_indexes(table.name):
                     client.create_index(table.name, _indexes(), timeout=max(self._timeout_s, LONG_CALL_S))
                 client.load_collection(table.name, timeout=max(self._timeout_s, LONG_CALL_S))
             except MilvusException as error:
                 logger.debug("%s is not ready: %s", table.name, error)  # the caller asks again, and raises in the end
+
+        self._repeatable(f"make {table.name}", complete)
 
 
 def _indexes() -> IndexParams:

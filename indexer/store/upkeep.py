@@ -153,7 +153,7 @@ def delete_documents(store: MilvusStore, alias: str, document_ids: Sequence[str]
                 f"`graftwork documents list {alias}` shows what there is; nothing was deleted."
             )
         lease.check()
-        store.delete_chunks(physical, rows)
+        store.delete_chunks(physical, rows, tenant=tenant)
     return len(rows)
 
 

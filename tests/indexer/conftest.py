@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -49,17 +50,24 @@ def wait_until_listening(uri: str, *, timeout_s: float) -> None:
         time.sleep(0.05)
 
 
-@pytest.fixture(scope="session")
-def milvus_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+@contextmanager
+def milvus_lite(data: Path) -> Iterator[str]:
+    """A server of its own on a data folder; its address."""
     port = free_port()
-    process = start_milvus(tmp_path_factory.mktemp("milvus"), port)
+    process = start_milvus(data, port)
     uri = f"http://127.0.0.1:{port}"
     try:
         wait_until_listening(uri, timeout_s=30)
         yield uri
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def milvus_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with milvus_lite(tmp_path_factory.mktemp("milvus")) as uri:
+        yield uri
 
 
 @pytest.fixture

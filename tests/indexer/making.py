@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from indexer.embedding.files import EMBEDDED_NAME, resolve_embedder
 from indexer.identity import chunk_id
 from indexer.parsers.base import ParsedBlock, ParsedDocument
 from indexer.parsers.document import build_document
+from indexer.progress import Reporter
+from indexer.run.context import RunContext
+from indexer.run.datasink import DocumentWritten, WriteOutcome
+from indexer.run.pipeline import _recipe
+from indexer.run.state import Plan
+from indexer.settings import IndexerSettings
+from indexer.store.holding import holding
+from indexer.store.milvus import MilvusStore
 from indexer.types import BlockKind, Chunk, Document, SourceFile
 
 
@@ -55,3 +66,30 @@ def chunk(
 def unit_vectors(count: int, dimension: int = 8, seed: int = 0) -> NDArray[np.float32]:
     drawn = np.random.default_rng(seed).normal(size=(count, dimension)).astype(np.float32)
     return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+
+
+@contextmanager
+def running(store: MilvusStore, collection: str, *, tenant: str = "t") -> Iterator[RunContext]:
+    """A run that holds the lease on a collection, without Ray."""
+    settings, files = IndexerSettings(milvus_uri=store.uri), resolve_embedder(EMBEDDED_NAME)
+    with holding(store, collection) as lease:
+        yield RunContext(
+            collection=collection,
+            settings=settings,
+            store=store,
+            embedder=files,
+            recipe=_recipe(settings, files, tenant=tenant),
+            lease=lease,
+            reporter=Reporter(None),
+        )
+
+
+def plan(
+    *, new: Sequence[str] = (), changed: Sequence[str] = (), unchanged: Sequence[str] = (), **rest: object
+) -> Plan:
+    fields = {"new": frozenset(new), "changed": frozenset(changed), "unchanged": frozenset(unchanged)}
+    return Plan(**{**fields, "sources": {}, "vanished": (), **rest})  # type: ignore[arg-type]
+
+
+def written(*document_ids: str, document_hash: str = "h1") -> WriteOutcome:
+    return WriteOutcome({name: DocumentWritten(document_hash, chunk_count=1, rows=1) for name in document_ids})

@@ -12,13 +12,14 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from pymilvus.exceptions import MilvusException
 
 from indexer.errors import ConflictError
 from indexer.store import holding as module
 from indexer.store.holding import holders, holding, writer_is_gone
 from indexer.store.lease import SKEW_S, Claim
 from indexer.store.milvus import MilvusStore
-from tests.indexer.conftest import free_port, start_milvus, wait_until_listening
+from tests.indexer.conftest import free_port, milvus_lite, start_milvus, wait_until_listening
 
 ROOT = Path(__file__).parents[3]
 # Takes the lease again and again as soon as it sees the start signal, and notes on one line when it had it.
@@ -57,15 +58,8 @@ with holding(MilvusStore(sys.argv[1]), sys.argv[2], tenant=sys.argv[3]):
 
 @pytest.fixture
 def fresh_milvus(tmp_path: Path) -> Iterator[str]:
-    port = free_port()
-    uri = f"http://127.0.0.1:{port}"
-    process = start_milvus(tmp_path / "milvus", port)
-    try:
-        wait_until_listening(uri, timeout_s=30)
+    with milvus_lite(tmp_path / "milvus") as uri:
         yield uri
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
 
 
 def start(code: str, *arguments: str) -> subprocess.Popen[str]:
@@ -232,3 +226,82 @@ def test_processes_that_ask_at_once_never_hold_at_once(tmp_path: Path, fresh_mil
 
 def expiry(claims: list[Claim]) -> float:
     return max(claim.expires for claim in claims)
+
+
+class Refusing(MilvusStore):
+    """Milvus refuses some writes and deletes of claims, by an error that is no lost connection."""
+
+    renewals_refused = 0
+    deletes_refused = False
+
+    def write_claim(self, claim: Claim) -> None:
+        if claim.expires > claim.since + module.LEASE_S and type(self).renewals_refused > 0:
+            type(self).renewals_refused -= 1
+            raise MilvusException(code=1, message="no space left")
+        super().write_claim(claim)
+
+    def delete_claims(self, claims: list[Claim]) -> None:
+        if claims and self.deletes_refused:
+            raise MilvusException(code=1, message="no space left")
+        super().delete_claims(claims)
+
+
+@pytest.fixture
+def refusing(milvus_uri: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Refusing]:
+    monkeypatch.setattr(module, "_stranded", set())
+    monkeypatch.setattr(Refusing, "renewals_refused", 0)
+    monkeypatch.setattr(Refusing, "deletes_refused", False)
+    opened = Refusing(milvus_uri)
+    yield opened
+    opened.close()
+
+
+def test_a_refused_renewal_is_tried_again_and_told_once(
+    refusing: Refusing, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "RENEW_S", 0.1)
+    monkeypatch.setattr(module, "_RENEW_AGAIN_S", 0.1)
+    monkeypatch.setattr(Refusing, "renewals_refused", 3)
+    with holding(refusing, "refused_renewal") as lease:
+        first = lease.claim.expires
+        deadline = time.monotonic() + 10
+        while expiry(refusing.read_claims("refused_renewal")) <= first:
+            assert time.monotonic() < deadline, "the lease was not renewed"
+            time.sleep(0.05)
+    assert len([record for record in caplog.records if "was not renewed" in record.message]) == 1
+
+
+def test_a_lease_that_cannot_be_given_back_does_not_spoil_the_run_nor_the_next(
+    refusing: Refusing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Refusing, "deletes_refused", True)
+    with holding(refusing, "kept_back") as lease:
+        pass
+    assert [claim.key for claim in refusing.read_claims("kept_back")] == [lease.claim.key]
+    monkeypatch.setattr(Refusing, "deletes_refused", False)
+    with holding(refusing, "kept_back"):
+        pass
+
+
+def test_a_claim_that_was_refused_and_cannot_be_deleted_is_not_in_the_way(
+    refusing: Refusing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with holding(refusing, "in_the_way") as lease:
+        rival = replace(lease.claim, key="rival", host="far", machine="far", number=0)
+
+    def settle(store: Refusing, mine: Claim) -> None:
+        store.write_claim(rival)
+        real_settle(store, mine)
+
+    real_settle = module._settle
+    monkeypatch.setattr(module, "_settle", settle)
+    monkeypatch.setattr(Refusing, "deletes_refused", True)
+    with pytest.raises(ConflictError, match="on far"), holding(refusing, "in_the_way"):
+        pass
+    monkeypatch.setattr(module, "_settle", real_settle)
+    monkeypatch.setattr(Refusing, "deletes_refused", False)
+    [left] = [claim for claim in refusing.read_claims("in_the_way") if claim.key != "rival"]
+    refusing.delete_claims([rival])
+    assert left.pid == os.getpid()
+    with holding(refusing, "in_the_way"):
+        pass

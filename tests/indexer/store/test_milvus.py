@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import pickle
+import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from tests.indexer.conftest import free_port, start_milvus, wait_until_listening
 from tests.indexer.making import chunk, unit_vectors
 
 EMBEDDER = "model@aaaa"
+AWAY_S = 3.0
 
 
 def make(store: MilvusStore, alias: str) -> str:
@@ -93,7 +96,9 @@ def test_scan_and_delete(store: MilvusStore) -> None:
     assert {row.file for row in rows} == {"file:///docs/a.md"}
     some = list(store.scan(physical, tenant="t", document_ids=["d/1", "d/2"]))
     assert {row.document_id for row in some} == {"d/1", "d/2"}
-    assert store.delete_chunks(physical, [row.chunk_id for row in some], batch=7) == 20
+    store.delete_chunks(physical, [row.chunk_id for row in some], tenant="another")
+    assert store.count(physical, tenant="t") == 30
+    assert store.delete_chunks(physical, [row.chunk_id for row in some], tenant="t", batch=7) == 20
     assert store.count(physical, tenant="t") == 10
     assert list(store.scan(physical, tenant="nobody")) == []
 
@@ -181,3 +186,70 @@ def test_a_collection_is_found_again_after_the_server_was_stopped_and_started(tm
     finally:
         process.kill()
         process.wait()
+
+
+def test_the_tenant_is_the_partition_key(store: MilvusStore) -> None:
+    fields = store.client().describe_collection(make(store, "partitioned"))["fields"]
+    assert [field["name"] for field in fields if field.get("is_partition_key")] == ["tenant"]
+
+
+@pytest.fixture
+def restarting(tmp_path: Path) -> Iterator[tuple[MilvusStore, Callable[[], None]]]:
+    """A patient store with 5,000 rows, and what stops its server and starts it again after AWAY_S."""
+    port = free_port()
+    opened = MilvusStore(f"http://127.0.0.1:{port}", timeout_s=1)
+    servers = [start_milvus(tmp_path, port)]
+    threads: list[threading.Thread] = []
+
+    def start_again() -> None:
+        time.sleep(AWAY_S)
+        servers.append(start_milvus(tmp_path, port))
+
+    def stop_for_a_while() -> None:
+        servers[-1].terminate()
+        servers[-1].wait(timeout=20)
+        threads.append(threading.Thread(target=start_again))
+        threads[-1].start()
+
+    try:
+        wait_until_listening(opened.uri, timeout_s=30)
+        physical = make(opened, "patient")
+        cut = [chunk(f"text {n}", ordinal=n) for n in range(5000)]
+        for start in range(0, 5000, 1000):
+            opened.another().upsert(physical, cut[start : start + 1000], unit_vectors(1000), tenant="t")
+        opened.flush(physical)
+        yield opened.another(patient=True), stop_for_a_while
+    finally:
+        for thread in threads:
+            thread.join()
+        servers[-1].terminate()
+        servers[-1].wait(timeout=20)
+
+
+def test_a_scan_goes_on_behind_its_last_row_after_a_restart(
+    restarting: tuple[MilvusStore, Callable[[], None]],
+) -> None:
+    store, stop_for_a_while = restarting
+    rows = store.scan("patient__g1", tenant="t")
+    seen = [next(rows).chunk_id]
+    stop_for_a_while()
+    seen += [row.chunk_id for row in rows]
+    assert (len(seen), len(set(seen))) == (5000, 5000)
+
+
+@pytest.mark.slow
+def test_calls_that_may_be_made_twice_outlast_a_restart(restarting: tuple[MilvusStore, Callable[[], None]]) -> None:
+    store, stop_for_a_while = restarting
+    key = next(store.scan("patient__g1", tenant="t")).chunk_id
+    stop_for_a_while()
+    assert store.count("patient__g1", tenant="t") == 5000
+    for call in (
+        lambda: store.flush("patient__g1"),
+        lambda: store.delete_chunks("patient__g1", [key], tenant="t"),
+        lambda: store.point_alias("patient", "patient__g1"),
+        lambda: store.read_letters("patient", tenant="t"),
+        lambda: store.read_claims("patient"),
+    ):
+        stop_for_a_while()
+        call()
+    assert store.count("patient__g1", tenant="t") == 4999
