@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from pymilvus.exceptions import MilvusException
+
 from deploy.cli.context import notes
-from indexer.errors import GraftworkError
+from indexer.errors import GraftworkError, from_system
 
 if TYPE_CHECKING:
     from indexer.run.report import IndexReport
@@ -25,7 +27,7 @@ def index_on_change(
     """Index, and index again at every change, until interrupted.
 
     The first run's errors end it. Later ones are told, and the run is tried again at the next change or after a while:
-    a corpus that is worked on is in disorder at times, and servers are away.
+    a corpus that is worked on is in disorder at times, files go while they are read, and servers are away.
 
     Args:
         changes: Followed since before the first run, so that nothing that changes during a run is missed.
@@ -35,18 +37,30 @@ def index_on_change(
 
     Raises:
         GraftworkError: The first run failed.
+        OSError: Likewise.
+        MilvusException: Likewise.
     """
     tell(run())
     wait_s: float | None = None
     while True:
         changes.wait(wait_s)
         try:
-            tell(run())
-            wait_s = None
-        except GraftworkError as error:
-            message = f"{error} Tried again in {retry_s:.0f} s or at the next change."
+            report = run()
+        except (GraftworkError, OSError, MilvusException) as error:
+            message = f"{_sentence(error)} Tried again in {retry_s:.0f} s or at the next change."
             notes().print(message, markup=False, soft_wrap=True)
             wait_s = retry_s
+        else:
+            wait_s = None
+            tell(report)
+
+
+def _sentence(error: GraftworkError | OSError | MilvusException) -> str:
+    if isinstance(error, OSError):
+        return str(from_system(error))
+    if isinstance(error, MilvusException):
+        return f"Milvus refuses what is asked of it: {' '.join(str(error.message).split())}."
+    return str(error)
 
 
 def summary(report: IndexReport) -> str:

@@ -12,7 +12,8 @@ from watchfiles import Change, watch
 from indexer.errors import InputError
 from indexer.sources.uris import LocalPlace, parse_place
 
-_QUIET_MS = 1_600  # changes that follow each other closely are one, such as a save by way of a temporary file
+_QUIET_MS = 500  # changes that follow each other closely are one, such as a save by way of a temporary file
+_LONGEST_MS = 10_000  # where it never gets quiet
 _ALIVE_MS = 500  # how often the watching thread sees whether it shall end
 
 
@@ -80,7 +81,8 @@ def _follow(folders: Sequence[Path], changes: Changes, ready: threading.Event, s
         for changed in watch(
             *folders,
             watch_filter=is_shown,
-            debounce=_QUIET_MS,
+            step=_QUIET_MS,
+            debounce=_LONGEST_MS,
             rust_timeout=_ALIVE_MS,
             yield_on_timeout=True,
             stop_event=stop,

@@ -13,7 +13,7 @@ import pytest
 from tests.home import Home, make_home, press_ctrl_c
 
 pytestmark = pytest.mark.slow
-RUN_S = 120.0
+RUN_S = 240.0
 
 
 @pytest.fixture
@@ -32,10 +32,13 @@ def test_changes_are_indexed_until_it_is_interrupted(home: Home, tmp_path: Path)
     errors = lines_of(command.stderr)
 
     def documents() -> dict[str, int]:
-        counts: dict[str, int] = json.loads(reports.get(timeout=RUN_S))["documents"]
-        return {name: count for name, count in counts.items() if count and name != "seen"}
+        """What the next run did that had anything to do: a change may be told twice where the machine is slow."""
+        while True:
+            counts: dict[str, int] = json.loads(reports.get(timeout=RUN_S))["documents"]
+            if done := {name: count for name, count in counts.items() if count and name not in ("seen", "unchanged")}:
+                return done | {"unchanged": counts["unchanged"]}
 
-    assert documents() == {"new": 1}
+    assert documents() == {"new": 1, "unchanged": 0}
     (docs / "b.md").write_text("# Ferry\n\nIt crosses at six.")
     assert documents() == {"new": 1, "unchanged": 1}
     (docs / "b.md").write_text("# Ferry\n\nIt crosses at seven.")
@@ -47,7 +50,7 @@ def test_changes_are_indexed_until_it_is_interrupted(home: Home, tmp_path: Path)
         pass
     assert "nothing to index" in told or "no files" in told
     (docs / "c.md").write_text("# Tolls\n\nA cart pays two marks.")
-    assert documents() == {"new": 1, "deleted": 1}
+    assert documents() == {"new": 1, "deleted": 1, "unchanged": 0}
     press_ctrl_c(command)
     assert command.wait(60) == 130
     assert home.transient is None

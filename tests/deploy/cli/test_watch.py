@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from pymilvus.exceptions import MilvusException
 
 from deploy.cli.watch import index_on_change, summary
 from indexer.errors import InputError, UnavailableError
@@ -84,3 +85,26 @@ def test_a_run_is_one_line() -> None:
     assert summary(report(2)) == (
         "c generation 1: 2 new, 0 changed, 0 deleted, 0 unchanged, 0 failed; 4 chunks in 1.2 s"
     )
+
+
+def test_errors_of_the_system_and_of_milvus_are_told_and_tried_again(capsys: pytest.CaptureFixture[str]) -> None:
+    full, refused = OSError(28, "No space left on device", "/disk"), MilvusException(code=1, message="quota\nexceeded")
+    changes = Told()
+    with pytest.raises(StoppedError):
+        index_on_change(changes, run=runs(report(1), full, refused, report(1)), tell=lambda _: None, retry_s=7.0)
+    assert changes.waits == [None, 7.0, 7.0, None]
+    said = capsys.readouterr().err
+    assert "/disk: No space left on device" in said
+    assert "quota exceeded. Tried again in 7 s" in said
+
+
+def test_output_that_nobody_takes_any_more_ends_it() -> None:
+    told: list[IndexReport] = []
+
+    def tell(report: IndexReport) -> None:
+        if told:
+            raise BrokenPipeError
+        told.append(report)
+
+    with pytest.raises(BrokenPipeError):
+        index_on_change(Told(), run=runs(report(1), report(1)), tell=tell)
