@@ -22,10 +22,10 @@ from indexer.environment import section_values
 from indexer.errors import GraftworkError, InputError, PartialError, UnavailableError, from_system
 from indexer.run.pipeline import run_index
 from indexer.run.report import IndexProgress, IndexReport
+from indexer.run.retrying import check_retry, retried_sources
 from indexer.search import open_store
 from indexer.settings import IndexerSettings
 from indexer.sources.discovery import Discovery, discover
-from indexer.sources.recorded import failed_files
 from indexer.store.connection import probe
 
 INTERRUPTED = 130
@@ -40,12 +40,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     try:
         settings = settings_from(os.environ, milvus_uri=parsed.milvus_uri, embedder=parsed.embedder)
+        if parsed.retry_failed:
+            check_retry(sources=bool(parsed.sources or parsed.from_list or parsed.include or parsed.exclude))
         found = None if parsed.retry_failed else _discovered(parsed)
         probe(settings.milvus_uri)
-        _connect_ray()
         tenant = parsed.tenant or settings.default_tenant
+        if found is None:
+            found = retried_sources(open_store(settings), parsed.collection, tenant=tenant)
+        _connect_ray()
         report = run_index(
-            found or failed_files(open_store(settings).read_letters(parsed.collection, tenant=tenant)),
+            found,
             collection=parsed.collection,
             tenant=tenant,
             settings=settings,
@@ -108,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tenant", help="whose documents these are (default: the setting default_tenant)")
     parser.add_argument("--milvus-uri", help="Milvus server, such as http://milvus:19530")
     parser.add_argument("--embedder", help="sentence-transformers model, a name or a folder")
-    parser.add_argument("--retry-failed", action="store_true", help="only what failed before; sources are passed over")
+    parser.add_argument("--retry-failed", action="store_true", help="only what failed before; takes no SOURCE")
     parser.add_argument("--sync", action="store_true", help="delete documents whose file is gone")
     parser.add_argument(
         "--allow-missing", action="store_true", help="let a new generation go without what cannot be read again"

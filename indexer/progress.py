@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from indexer.board import Board
 from indexer.run.report import IndexProgress, Stage
@@ -117,6 +117,7 @@ class Reporter:
     def __init__(self, callback: Callable[[IndexProgress], None] | None) -> None:
         """Keep the callback; None tells nobody."""
         self._callback = callback
+        self._last: IndexProgress | None = None
         self._began = time.monotonic()
 
     def tell(
@@ -132,19 +133,26 @@ class Reporter:
         if self._callback is None:
             return
         now = counts or Counts()
-        self._callback(
-            IndexProgress(
-                stage=stage,
-                documents=now.documents,
-                documents_total=total,
-                chunks=now.chunks,
-                chunks_written=now.chunks_written,
-                failed=now.failed + failed,
-                seconds=time.monotonic() - self._began,
-                chunks_per_s=chunks_per_s,
-                seconds_left=seconds_left(now, total=total, chunks_per_s=chunks_per_s),
-            )
+        self._last = IndexProgress(
+            stage=stage,
+            documents=now.documents,
+            documents_total=total,
+            chunks=now.chunks,
+            chunks_written=now.chunks_written,
+            failed=now.failed + failed,
+            seconds=time.monotonic() - self._began,
+            chunks_per_s=chunks_per_s,
+            seconds_left=seconds_left(now, total=total, chunks_per_s=chunks_per_s),
         )
+        self._callback(self._last)
+
+    def advance(self, documents: int, *, total: int) -> None:
+        """Call the callback with what it heard last, but for the documents that the stage has done, and the time."""
+        if self._callback is None or self._last is None:
+            return
+        seconds = time.monotonic() - self._began
+        self._last = replace(self._last, documents=documents, documents_total=total, seconds=seconds)
+        self._callback(self._last)
 
     @contextmanager
     def following(self, live: LiveCounts, *, total: int, failed: int) -> Iterator[None]:

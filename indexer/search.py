@@ -165,17 +165,22 @@ class Searcher:
         ]
 
 
-def open_searcher(settings: IndexerSettings, *, cross_encoder: bool) -> Searcher:
+def open_searcher(settings: IndexerSettings, *, cross_encoder: bool, store: MilvusStore | None = None) -> Searcher:
     """Return a searcher with the settings' store and models; the models are loaded now, Milvus is reached later.
 
     Args:
         settings: Where the collections are and which models ask them.
         cross_encoder: Whether the model of `settings.reranker` is loaded too, where one is set.
+        store: That of the settings, where it is open already.
+
+    Raises:
+        UnavailableError: A model is not there.
+        InputError: The folder of a model is not one.
     """
     rerankers: dict[RerankBy, Reranker] = {}
     if settings.reranker and cross_encoder:
         rerankers["model"] = CrossEncoderReranker(settings.reranker, settings.embed_device, dtype=settings.embed_dtype)
-    return Searcher(store=open_store(settings), embedder=open_embedder(settings), rerankers=rerankers)
+    return Searcher(store=store or open_store(settings), embedder=open_embedder(settings), rerankers=rerankers)
 
 
 def open_store(settings: IndexerSettings) -> MilvusStore:

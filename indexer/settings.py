@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-EmbedDtype = Literal["auto", "bfloat16", "float32"]
+EmbedDtype = Literal["auto", "bfloat16", "float16", "float32"]
 ChunkStrategy = Literal["structure", "sentences", "tokens"]
 
 
@@ -46,8 +46,9 @@ class IndexerSettings(BaseModel):
     )
     embed_dtype: EmbedDtype = Field(
         default="auto",
-        description="What embedder and reranker multiply in; auto takes bfloat16 where the processor or GPU has it "
-        "(weights, sums and vectors stay float32).",
+        description="What embedder and reranker multiply in (sums and vectors stay float32). On a GPU auto is "
+        "bfloat16 where it has that, because no model exceeds its range, else float16; on a CPU bfloat16 where the "
+        "processor multiplies it, else float32, because anything else is slower there.",
     )
     embed_batch_size: int = Field(
         default=256, ge=1, le=4096, description="Chunks per call of an embedding actor; sorted by length inside."
@@ -55,18 +56,24 @@ class IndexerSettings(BaseModel):
     embed_batch_tokens: int | None = Field(
         default=None,
         ge=1,
-        description="Most tokens of a forward pass, padding counted; unset takes 8,192 on a CPU, 65,536 on a GPU.",
+        description="Most tokens of a forward pass, padding counted; unset takes 2,048 on a CPU, 65,536 on a GPU.",
     )
     embed_actors: int | None = Field(
         default=None,
         ge=1,
         description="Embedding actors, each of which loads the model once; unset takes as many as the cluster's GPUs "
-        "hold (embed_gpus), without GPUs one per node.",
+        "hold (embed_gpus; those that are free where that is unset), without GPUs one per node.",
     )
     embed_cpus: float = Field(
         default=1.0, gt=0, description="Ray CPUs reserved per embedding actor; less where the cluster is small."
     )
-    embed_gpus: float = Field(default=0.0, ge=0, description="Ray GPUs reserved per embedding actor.")
+    embed_gpus: float | None = Field(
+        default=None,
+        ge=0,
+        description="Ray GPUs reserved per embedding actor; unset takes a whole one where the cluster has free ones (a "
+        "share where embed_actors are more than they), else none. Without one an actor embeds on the CPU, unless "
+        "embed_device says otherwise.",
+    )
     embed_threads: int | None = Field(
         default=None, ge=1, description="Torch threads per embedding actor; unset shares the node's cores among them."
     )

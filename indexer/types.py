@@ -111,7 +111,7 @@ class FailedDocument:
 
     Attributes:
         uri: Where the document is.
-        stage: Where it failed: `discover`, `read`, `parse`, `chunk`, `embed` or `write`.
+        stage: Where it failed: `discover`, `read`, `parse`, `chunk` or `write`.
         reason: One sentence for the user.
         file: URI of the file that it is in; empty where there is none.
         source_id: The file's source id; empty likewise.

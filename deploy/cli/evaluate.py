@@ -127,7 +127,7 @@ def _evaluate(
         status.update("finding what the questions name")
         judged = judge(asked, store.places(made.physical, tenant=tenant), path=path, collection=collection)
         status.update("loading the models")
-        searcher = open_searcher(found.indexer, cross_encoder=rerank)
+        searcher = open_searcher(found.indexer, cross_encoder=rerank, store=store)
         return run(
             judged,
             searcher=searcher,

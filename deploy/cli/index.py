@@ -12,7 +12,7 @@ import typer
 
 from deploy.cli.context import cli_context, notes, print_json, quiet_stdout, results
 from deploy.cli.lifecycle import JsonOption
-from indexer.errors import InputError, NotFoundError, PartialError
+from indexer.errors import InputError, PartialError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -78,17 +78,18 @@ def index(
     documents, verified, and takes its place.
     """
     settings = cli_context(context).load().settings
+    from indexer.run.retrying import check_retry
     from indexer.sources.discovery import discover
 
     def find() -> Discovery:
         return discover(sources or [], lists=from_list or [], include=include or [], exclude=exclude or [])
 
     options = IndexOptions(collection, tenant, sync, allow_missing, new_generation, questions)
+    if retry_failed:
+        check_retry(sources=bool(sources or from_list or include or exclude), watch=watch)
     if watch:
         _watch(find, given=sources or [], lists=from_list or [], settings=settings, options=options, json=json_output)
         return
-    if retry_failed and (sources or from_list or include or exclude):
-        raise InputError("--retry-failed takes no sources and no patterns: what failed is known.")
     found = None
     if not retry_failed:
         with notes().status("looking for documents"):
@@ -125,7 +126,7 @@ def _watch(
     def tell(report: IndexReport, out: TextIO) -> None:
         if json:
             print_json(report.to_json(), out=out)
-        elif report.documents.new or report.documents.changed or report.documents.deleted or report.failures:
+        elif _did_something(report):
             results().print(summary(report), markup=False)
         _print_failures(report)
 
@@ -178,15 +179,17 @@ class _Indexing:
         """The files whose documents failed before.
 
         Raises:
-            NotFoundError: None did.
+            NotFoundError: None did, or there is no such collection.
         """
+        from indexer.run.retrying import retried_sources
         from indexer.search import open_store
-        from indexer.sources.recorded import failed_files
 
-        letters = open_store(self.settings).read_letters(self.options.collection, tenant=self.tenant)
-        if not letters:
-            raise NotFoundError(f"No document of tenant {self.tenant!r} in {self.options.collection!r} has failed.")
-        return failed_files(letters)
+        return retried_sources(open_store(self.settings), self.options.collection, tenant=self.tenant)
+
+
+def _did_something(report: IndexReport) -> bool:
+    documents = report.documents
+    return bool(documents.new or documents.changed or documents.deleted or report.built or report.failures)
 
 
 def _print_failures(report: IndexReport) -> None:

@@ -53,8 +53,9 @@ def search(
         from indexer.rerank.mixing import Rerank
         from indexer.search import open_searcher, open_store
 
-        open_store(found.indexer).locate(collection)  # one that does not exist is told before a model is loaded
-        searcher = open_searcher(found.indexer, cross_encoder=rerank is RerankerName.MODEL)
+        store = open_store(found.indexer)
+        store.locate(collection)  # one that does not exist is told before a model is loaded
+        searcher = open_searcher(found.indexer, cross_encoder=rerank is RerankerName.MODEL, store=store)
         [result] = searcher.search(
             [query],
             collection=collection,

@@ -16,8 +16,8 @@ from indexer.run.datasink import WriteOutcome
 from indexer.run.finishing import finish_documents
 from indexer.run.importing import import_files, stored_documents, wants_import
 from indexer.run.rebuild import by_content, found_by_content, left_over, lost_documents, refuse_loss, refuse_switch
-from indexer.run.result import Share
-from indexer.run.state import KnownDocument, gather, make_plan
+from indexer.run.result import Share, distinct
+from indexer.run.state import KnownDocument, Plan, gather, make_plan
 from indexer.run.target import Target
 from indexer.run.verify import Expected, verify
 from indexer.run.writing import write_documents
@@ -47,13 +47,22 @@ class Build:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """The documents of one tenant: from the given paths, and from files that the live generation remembers."""
+    """The documents of one tenant: from the given paths, and from files that the live generation remembers.
+
+    Attributes:
+        tenant: Whose they are.
+        files: Where they are.
+        comparison: What is in the files.
+        live: Documents of the live generation, by id.
+        seen: How those differ from the ones in the files, by their bytes alone.
+        let_go: Ids of those that need not be in the new generation.
+    """
 
     tenant: str
     files: tuple[SourceFile, ...]
     comparison: Comparison
     live: dict[str, KnownDocument]
-    vanished: tuple[str, ...]
+    seen: Plan
     let_go: tuple[str, ...]
 
 
@@ -102,7 +111,9 @@ def build_generation(
         expected = [
             Expected(tenant=part.tenant, hashes=_hashes(part, share)) for part, share in zip(parts, shares, strict=True)
         ]
-        verification = verify(run.store, made, expected, settings=run.settings, questions=questions)
+        verification = verify(
+            run.store, made, expected, settings=run.settings, questions=questions, reporter=run.reporter
+        )
         run.lease.check()
         run.store.record(
             made.physical,
@@ -124,11 +135,14 @@ def _tenants(run: RunContext, live: Generation | None) -> list[str]:
 def _part(run: RunContext, discovery: Discovery, *, tenant: str, live: Generation | None, sync: bool) -> _Part:
     known = {} if live is None else gather(run.store.scan(live.physical, tenant=tenant))
     own = tenant == run.tenant
+    if own:
+        run.failed(discovery.failures, tenant=tenant)
     given = discovery.files if own else ()
     unreadable = discovery.unreadable if own else ()
     taken = {*(file.source_id for file in given), *unreadable}
     files = (*given, *recorded_files(known, taken=taken))
-    comparison = read_fingerprints(files, recipe=replace(run.recipe, tenant=tenant))
+    comparison = read_fingerprints(files, recipe=replace(run.recipe, tenant=tenant), reporter=run.reporter)
+    run.failed(comparison.failures, tenant=tenant)
     against_live = make_plan(
         found_by_content(comparison.found),
         known=by_content(known),
@@ -145,7 +159,7 @@ def _part(run: RunContext, discovery: Discovery, *, tenant: str, live: Generatio
         files=files,
         comparison=comparison,
         live=known,
-        vanished=against_live.vanished,
+        seen=against_live,
         let_go=(*(against_live.vanished if sync else ()), *against_live.renamed.values()),
     )
 
@@ -170,7 +184,14 @@ def _stored(run: RunContext, made: Generation, *, tenant: str) -> dict[str, Know
         run.reporter.tell("import", counts=Counts(chunks_written=rows))
 
     with run.timed("import"):
-        return stored_documents(run.store, made, tenant=tenant, timeout_s=run.settings.bulk_timeout_s, tell=tell)
+        return stored_documents(
+            run.store,
+            made,
+            tenant=tenant,
+            timeout_s=run.settings.bulk_timeout_s,
+            check=run.lease.check,
+            tell=tell,
+        )
 
 
 def _write_part(
@@ -191,20 +212,25 @@ def _write_part(
         folder = ImportFolder(root=run.settings.bulk_uri, physical=made.physical)
         folder.clear()
     outcome = write_documents(run, plan, part.files, made=made, tenant=part.tenant, failed=len(failures), folder=folder)
+    run.failed(outcome.failures, tenant=part.tenant)
     replaced = 0
     if folder is not None:
         replaced = _import(run, outcome, made=made, tenant=part.tenant, stored=known.keys())
         folder.clear()
     share = Share(
+        tenant=part.tenant,
+        read=frozenset(file.source_id for file in part.files),
         plan=plan,
+        seen=plan if first else part.seen,
         outcome=outcome,
-        failures=(*failures, *outcome.failures),
-        vanished=part.vanished,
-        deleted_documents=len(part.let_go),
+        failures=distinct((*failures, *outcome.failures)),
+        vanished=part.seen.vanished,
+        deleted_documents=0,
     )
     run.reporter.tell("finish", counts=share.counts, failed=len(share.failures))
     wanted = known.keys() if first else _present(part) | (part.live.keys() - set(part.let_go))
     kept = left_over(known, stored=share.stored, wanted=wanted)
+    share = replace(share, deleted_documents=len(part.live.keys() - share.stored - kept - set(share.renamed.values())))
     gone = known.keys() - share.stored - kept
     deleted = finish_documents(run, plan, outcome, made=made, tenant=part.tenant, gone=gone)
     return share.with_deleted(deleted + replaced), kept
@@ -226,6 +252,7 @@ def _import(run: RunContext, outcome: WriteOutcome, *, made: Generation, tenant:
             tenant=tenant,
             stored=stored,
             timeout_s=run.settings.bulk_timeout_s,
+            check=run.lease.check,
             tell=tell,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from indexer.progress import Counts, Reporter
 from indexer.run.ray_data import ray_data_context, read_cpus, readers, source_dataset, translated_ray_errors
 from indexer.run.stages import Recipe, compare
 from indexer.run.state import Fingerprint
@@ -27,8 +28,13 @@ class Comparison:
     unreadable: tuple[str, ...]
 
 
-def read_fingerprints(files: Sequence[SourceFile], *, recipe: Recipe) -> Comparison:
+def read_fingerprints(files: Sequence[SourceFile], *, recipe: Recipe, reporter: Reporter) -> Comparison:
     """Read files and return what is in them.
+
+    Args:
+        files: The files.
+        recipe: How.
+        reporter: Told after each table of files: of the documents in files that were read, and of the other files.
 
     Raises:
         GraftworkError: Ray stopped.
@@ -36,6 +42,7 @@ def read_fingerprints(files: Sequence[SourceFile], *, recipe: Recipe) -> Compari
     found: list[Fingerprint] = []
     failures: list[FailedDocument] = []
     unreadable: list[str] = []
+    read: set[str] = set()
     if files:
         with ray_data_context(), translated_ray_errors():
             dataset = source_dataset([(file, ()) for file in files]).map_batches(
@@ -49,7 +56,15 @@ def read_fingerprints(files: Sequence[SourceFile], *, recipe: Recipe) -> Compari
                 for item in fingerprints_from_table(batch):
                     if isinstance(item, Fingerprint):
                         found.append(item)
+                        read.add(item.source_id)
                     else:
                         unreadable.append(item[0])
+                        read.add(item[0])
                         failures.append(item[1])
+                reporter.tell(
+                    "compare",
+                    counts=Counts(documents=len(found)),
+                    total=len(found) + len(failures) + len(files) - len(read),
+                    failed=len(failures),
+                )
     return Comparison(found=tuple(found), failures=tuple(failures), unreadable=tuple(unreadable))

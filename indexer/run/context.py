@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -14,6 +14,7 @@ from indexer.run.stages import Recipe
 from indexer.settings import IndexerSettings
 from indexer.store.holding import Lease
 from indexer.store.milvus import MilvusStore
+from indexer.types import FailedDocument
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class RunContext:
         reporter: Who hears how far the run is.
         batches: Where the embedding actors tell of their calls, or None.
         seconds: Time per stage.
+        failures: Documents that failed so far, by tenant: kept as dead letters also where the run ends by an error.
     """
 
     collection: str
@@ -41,11 +43,16 @@ class RunContext:
     reporter: Reporter
     batches: Board[EmbeddedBatch] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    failures: dict[str, list[FailedDocument]] = field(default_factory=dict)
 
     @property
     def tenant(self) -> str:
         """Whose documents the run's paths hold."""
         return self.recipe.tenant
+
+    def failed(self, failures: Iterable[FailedDocument], *, tenant: str) -> None:
+        """Take note of documents of a tenant that failed."""
+        self.failures.setdefault(tenant, []).extend(failures)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

@@ -6,7 +6,9 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from ray.data._internal.execution.interfaces import TaskContext
 from ray.data.block import Block, BlockAccessor
 from ray.data.datasource.datasink import Datasink, WriteResult
@@ -16,6 +18,8 @@ from indexer.errors import InputError
 from indexer.names import split_physical
 from indexer.progress import Counts
 from indexer.run.tables import chunks_from_table, embedded_count
+from indexer.sources.provenance import stored_file
+from indexer.store.connection import RefusedError
 from indexer.store.filters import check_tenant
 from indexer.store.import_files import ImportFile
 from indexer.store.milvus import MilvusStore
@@ -32,6 +36,19 @@ class DocumentWritten:
     rows: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A document that Milvus does not take.
+
+    Attributes:
+        file: URI of the file that it is in.
+        reason: One sentence for the user.
+    """
+
+    file: str
+    reason: str
+
+
 @dataclass(slots=True)
 class WriteOutcome:
     """What one write task did, or all of them.
@@ -41,23 +58,28 @@ class WriteOutcome:
         failures: Failed documents that arrived with the chunks.
         embedded: Chunks whose vectors were not stored before.
         files: Files that hold the chunks, where they are to be imported.
+        refused: Documents that Milvus does not take, by id; some rows of them may be written.
     """
 
     documents: dict[str, DocumentWritten] = field(default_factory=dict)
     failures: list[FailedDocument] = field(default_factory=list)
     embedded: int = 0
     files: list[ImportFile] = field(default_factory=list)
+    refused: dict[str, Refusal] = field(default_factory=dict)
 
     def merge(self, other: WriteOutcome) -> None:
         """Add what another task did; a document's chunks may be spread over tasks."""
         self.failures.extend(other.failures)
         self.embedded += other.embedded
         self.files.extend(other.files)
+        self.refused.update(other.refused)
         for document_id, written in other.documents.items():
             mine = self.documents.setdefault(
                 document_id, DocumentWritten(document_hash=written.document_hash, chunk_count=written.chunk_count)
             )
             mine.rows += written.rows
+        for document_id in self.refused:
+            self.documents.pop(document_id, None)
 
     def is_whole(self, document_id: str) -> bool:
         """Tell whether all chunks of a document were written."""
@@ -133,15 +155,35 @@ class MilvusDatasink(Datasink[WriteOutcome]):
     def _write(self, table: pa.Table) -> WriteOutcome:
         began = time.perf_counter()
         chunks, vectors, failures = chunks_from_table(table)
-        if chunks:
+        refused = self._upsert(chunks, vectors) if chunks else {}
+        taken = [chunk for chunk in chunks if chunk.document_id not in refused]
+        if self._board is not None:
+            self._board.tell(Counts(chunks_written=len(taken), write_busy=time.perf_counter() - began))
+        outcome = outcome_of(taken, failures, embedded=embedded_count(table, without=refused))
+        outcome.refused.update(refused)
+        return outcome
+
+    def _upsert(self, chunks: Sequence[Chunk], vectors: NDArray[np.float32]) -> dict[str, Refusal]:
+        """Write chunks, a document at a time where they are refused together; returns the documents that are."""
+        try:
             call_with_retry(
                 lambda: self._store.upsert(self._physical, chunks, vectors, tenant=self._tenant),
                 description=f"write {len(chunks)} chunks to {self._physical}",
                 before_retry=self._store.close,
             )
-        if self._board is not None:
-            self._board.tell(Counts(chunks_written=len(chunks), write_busy=time.perf_counter() - began))
-        return outcome_of(chunks, failures, embedded=embedded_count(table))
+        except RefusedError as error:
+            rows: dict[str, list[int]] = {}
+            for row, chunk in enumerate(chunks):
+                rows.setdefault(chunk.document_id, []).append(row)
+            if len(rows) == 1:
+                file = stored_file(chunks[0].uri, dict(chunks[0].metadata)) or ""
+                return {chunks[0].document_id: Refusal(file=file, reason=str(error))}
+        else:
+            return {}
+        refused: dict[str, Refusal] = {}
+        for mine in rows.values():
+            refused |= self._upsert([chunks[row] for row in mine], vectors[mine])
+        return refused
 
 
 def outcome_of(chunks: Sequence[Chunk], failures: list[FailedDocument], *, embedded: int) -> WriteOutcome:

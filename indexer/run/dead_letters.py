@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import logging
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from indexer.run.context import RunContext
+from indexer.run.result import Share
 from indexer.sources.discovery import Discovery
 from indexer.sources.provenance import existing_files
 from indexer.store.letters import DeadLetter
 from indexer.types import FailedDocument
+
+logger = logging.getLogger(__name__)
 
 _REASON_CHARS = 2000
 
@@ -58,27 +63,63 @@ def settle(
     return Settled(write=write, delete=delete, standing=len(known.keys() | failed.keys()) - len(delete))
 
 
-def settle_letters(run: RunContext, discovery: Discovery, failures: Sequence[FailedDocument]) -> int:
-    """Bring the dead letters of the run's tenant up to date; returns how many stand.
+def settle_letters(run: RunContext, discovery: Discovery, shares: Sequence[Share]) -> int:
+    """Bring the dead letters of all tenants of a run up to date; returns how many stand of the run's own.
 
     Raises:
         UnavailableError: Milvus or an object store does not answer.
     """
-    before = run.store.read_letters(run.collection, tenant=run.tenant)
-    read = {file.source_id for file in discovery.files}
-    failed = {failure.uri for failure in failures}
+    standing = {share.tenant: _settle_share(run, discovery, share) for share in shares}
+    return standing[run.tenant]
+
+
+@contextmanager
+def letters_in_any_case(run: RunContext) -> Iterator[None]:
+    """Write dead letters of what has failed so far where the block raises; the block's error is the one that is told.
+
+    Nothing is taken away then, for what was read well may not be stored. Without the lease nothing is written: its
+    holder knows better.
+    """
+    try:
+        yield
+    except Exception:
+        store = run.store.another()  # does not wait: a server that is away has been waited for
+        try:
+            for tenant, failures in run.failures.items():
+                if not failures:
+                    continue
+                before = store.read_letters(run.collection, tenant=tenant)
+                run.lease.check()
+                settled = settle(before, failures=failures, read=(), gone=(), now=_now())
+                store.write_letters(run.collection, settled.write, tenant=tenant)
+        except Exception as error:  # noqa: BLE001  the run's own error goes on
+            logger.warning("what failed was not kept as dead letters of %r: %s", run.collection, error)
+        finally:
+            store.close()
+        raise
+
+
+def _settle_share(run: RunContext, discovery: Discovery, share: Share) -> int:
+    own = share.tenant == run.tenant
+    before = run.store.read_letters(run.collection, tenant=share.tenant)
+    failed = {failure.uri for failure in share.failures}
     asked = {
         letter.file
         for letter in before
-        if letter.uri not in failed and letter.source_id not in read and _is_under(letter.source_id, discovery.folders)
+        if own
+        and letter.uri not in failed
+        and letter.source_id not in share.read
+        and _is_under(letter.source_id, discovery.folders)
     }
-    gone = discovery.gone | (asked - existing_files(asked, listed=discovery.left_out))
-    settled = settle(
-        before, failures=failures, read=read, gone=gone, now=datetime.now(UTC).isoformat(timespec="seconds")
-    )
-    run.store.write_letters(run.collection, settled.write, tenant=run.tenant)
-    run.store.delete_letters(run.collection, settled.delete, tenant=run.tenant)
+    gone = (discovery.gone if own else frozenset()) | (asked - existing_files(asked, listed=discovery.left_out))
+    settled = settle(before, failures=share.failures, read=share.read, gone=gone, now=_now())
+    run.store.write_letters(run.collection, settled.write, tenant=share.tenant)
+    run.store.delete_letters(run.collection, settled.delete, tenant=share.tenant)
     return settled.standing
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _letter(failure: FailedDocument, before: DeadLetter | None, *, now: str) -> DeadLetter:

@@ -60,6 +60,7 @@ def import_files(
     tenant: str,
     stored: Collection[str],
     timeout_s: float,
+    check: Callable[[], None],
     tell: Callable[[int], None],
 ) -> int:
     """Import the files of an outcome, each once; returns how many rows were deleted to make room for them.
@@ -71,13 +72,14 @@ def import_files(
         tenant: Whose documents these are.
         stored: Ids of the documents that have rows there.
         timeout_s: Seconds without any progress until no longer is waited.
+        check: Sees that the lease still holds; called before rows are deleted.
         tell: Hears how many rows are imported.
 
     Raises:
         GraftworkError: Milvus refused a file.
         UnavailableError: Milvus does not answer, or stands still.
     """
-    deleted = delete_documents(store, made, outcome.documents.keys() & set(stored), tenant=tenant)
+    deleted = delete_documents(store, made, outcome.documents.keys() & set(stored), tenant=tenant, check=check)
     jobs: dict[int, ImportJob] = {}
     for file in outcome.files:
         job = store.start_import(made.physical, file.path)
@@ -99,7 +101,13 @@ def import_files(
 
 
 def stored_documents(
-    store: MilvusStore, made: Generation, *, tenant: str, timeout_s: float, tell: Callable[[int], None]
+    store: MilvusStore,
+    made: Generation,
+    *,
+    tenant: str,
+    timeout_s: float,
+    check: Callable[[], None],
+    tell: Callable[[int], None],
 ) -> dict[str, KnownDocument]:
     """Return what an interrupted build has left of a tenant, when all that it had begun to import has ended.
 
@@ -111,6 +119,7 @@ def stored_documents(
         made: The generation.
         tenant: Whose documents.
         timeout_s: Seconds without any progress until no longer is waited.
+        check: Sees that the lease still holds; called before rows are deleted.
         tell: Hears how many rows are imported, while there is anything to wait for.
 
     Raises:
@@ -123,7 +132,7 @@ def stored_documents(
         store.show_imported(made.physical, timeout_s=timeout_s)
     known = gather(store.scan(made.physical, tenant=tenant))
     if imports and store.count(made.physical, tenant=tenant) > rows_of(known):
-        delete_documents(store, made, known, tenant=tenant)
+        delete_documents(store, made, known, tenant=tenant, check=check)
         if left := store.count(made.physical, tenant=tenant):
             raise ConflictError(
                 f"{made.physical} at {store.uri} holds {left} rows of tenant {tenant!r} twice; remove it "

@@ -20,7 +20,7 @@ from indexer.parsers import PARSER_VERSIONS
 from indexer.progress import Counts, EmbeddedBatch, Reporter
 from indexer.run.building import build_generation
 from indexer.run.context import RunContext
-from indexer.run.dead_letters import settle_letters
+from indexer.run.dead_letters import letters_in_any_case, settle_letters
 from indexer.run.importing import check_imports
 from indexer.run.report import IndexProgress, IndexReport, NewGeneration
 from indexer.run.result import Share, report_of
@@ -88,16 +88,18 @@ def run_index(
     seconds["discover"] = discovery.seconds
     if not ray.is_initialized():
         raise UnavailableError("Ray is not initialised; call ray.init() or start it with `graftwork up`.")
-    store, files = open_store(settings), resolve_embedder(settings.embedder)
-    check_imports(store, settings)
+    opened, files = open_store(settings), resolve_embedder(settings.embedder)
+    check_imports(opened, settings)
     recipe = _recipe(settings, files, tenant=tenant)
 
-    def choose() -> Target:
+    def choose(store: MilvusStore) -> Target:
         return _target(store, collection, recipe=recipe, files=files, allow_new=allow_new_generation)
 
-    before = choose()
+    before = choose(opened)
+    opened.close()
+    store = opened.another(patient=True)  # it has answered: from here on the run outlasts its restart
     with holding(store, collection, tenant=tenant if before.in_place else "") as lease:
-        target = choose()
+        target = choose(store)
         if (target.number, target.in_place) != (before.number, before.in_place):
             raise ConflictError(f"Collection {collection!r} was changed just as this run began; run it again.")
         run = RunContext(
@@ -113,19 +115,21 @@ def run_index(
         )
         shares: Sequence[Share]
         built: NewGeneration | None = None
-        if target.live is not None and target.in_place:
-            made, shares = target.live, [update_live(run, discovery, made=target.live, sync=sync)]
-        else:
-            build = build_generation(
-                run, discovery, target=target, sync=sync, allow_missing=allow_missing, questions=asked
-            )
-            made, shares = build.made, build.shares
-            built = NewGeneration(
-                replaces=target.live.number if target.live else None,
-                because=target.because,
-                verification=build.verification,
-            )
-        standing = settle_letters(run, discovery, shares[0].failures)
+        with letters_in_any_case(run):
+            if target.live is not None and target.in_place:
+                made, shares = target.live, [update_live(run, discovery, made=target.live, sync=sync)]
+            else:
+                build = build_generation(
+                    run, discovery, target=target, sync=sync, allow_missing=allow_missing, questions=asked
+                )
+                made, shares = build.made, build.shares
+                built = NewGeneration(
+                    replaces=target.live.number if target.live else None,
+                    because=target.because,
+                    verification=build.verification,
+                )
+        standing = settle_letters(run, discovery, shares)
+    store.close()
     seconds["total"] = time.perf_counter() - began
     report = report_of(
         shares, made=made, built=built, seconds=seconds, skipped=discovery.skipped, dead_letters=standing

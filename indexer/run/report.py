@@ -11,6 +11,7 @@ from indexer.types import FailedDocument, Verification
 
 Stage = Literal["discover", "compare", "index", "import", "finish", "verify", "done"]
 LISTED = 20  # names per list in the JSON; the counts are always whole
+LISTED_FAILURES = 100  # likewise; `documents.failed` counts all, and the dead letters keep all
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +21,11 @@ class IndexProgress:
     Attributes:
         stage: `discover` files, `compare` with what is stored, `index` (parse, embed, write), `import`
             (by Milvus, of files that were written), `finish`, `verify` (a new generation), `done`.
-        documents: Documents parsed so far.
-        documents_total: Documents to parse; 0 until they are compared.
-        chunks: Chunks cut so far.
-        chunks_written: Chunks stored so far.
+        documents: Documents done so far: compared, parsed, finished (old rows deleted) or verified.
+        documents_total: Documents to do; while files are compared those found at least, a file that was not read yet
+            counting as one.
+        chunks: Chunks cut so far; of the stage `verify` those that are stored.
+        chunks_written: Chunks stored so far; of the stage `verify` those that were looked at.
         failed: Documents that failed so far.
         seconds: Since the run began.
         chunks_per_s: Chunks stored per second of the stage `index`; None until it has run for some seconds.
@@ -118,7 +120,7 @@ class IndexReport:
     dead_letters: int = 0
 
     def to_json(self) -> dict[str, object]:
-        """Return the report as JSON values."""
+        """Return the report as JSON values; of the failures the first 100, of other lists the first 20 and a count."""
         return {
             "documents": {
                 "seen": self.documents.seen,
@@ -138,7 +140,8 @@ class IndexReport:
             "generation": self.generation,
             "embedder": self.embedder,
             "failures": [
-                {"uri": failure.uri, "stage": failure.stage, "reason": failure.reason} for failure in self.failures
+                {"uri": failure.uri, "stage": failure.stage, "reason": failure.reason}
+                for failure in self.failures[:LISTED_FAILURES]
             ],
             "vanished": {"count": len(self.vanished), "first": list(self.vanished[:LISTED])},
             "renamed": {"count": len(self.renamed), "first": dict(sorted(self.renamed.items())[:LISTED])},

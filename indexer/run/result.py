@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from indexer.progress import Counts
@@ -17,15 +17,22 @@ class Share:
     """What a run did with one tenant's documents.
 
     Attributes:
+        tenant: Whose they are.
+        read: Source ids of the files that were read.
         plan: What was to be done.
+        seen: How the documents differ from those that readers saw before; the plan itself where there were none, and
+            where readers see each change as it is written.
         outcome: What was written.
         failures: Documents that were left out.
         vanished: Stored documents whose file is gone.
-        deleted_documents: How many of them were deleted.
+        deleted_documents: How many documents readers saw before and see under no name now.
         deleted_chunks: Rows that were deleted.
     """
 
+    tenant: str
+    read: frozenset[str]
     plan: Plan
+    seen: Plan
     outcome: WriteOutcome
     failures: tuple[FailedDocument, ...]
     vanished: tuple[str, ...]
@@ -38,6 +45,11 @@ class Share:
         return self.plan.unchanged | self.outcome.documents.keys()
 
     @property
+    def renamed(self) -> dict[str, str]:
+        """Former ids of the stored documents that have another id now, by that."""
+        return {now: before for now, before in self.seen.renamed.items() if now in self.stored}
+
+    @property
     def counts(self) -> Counts:
         """What was written, for the progress."""
         rows = self.outcome.rows
@@ -46,6 +58,14 @@ class Share:
     def with_deleted(self, chunks: int) -> Share:
         """Return the share with its deleted rows."""
         return replace(self, deleted_chunks=chunks)
+
+
+def distinct(failures: Iterable[FailedDocument]) -> tuple[FailedDocument, ...]:
+    """Return the failures of one run, one for each address: the first, for comparing and preparing may both meet it."""
+    by_uri: dict[str, FailedDocument] = {}
+    for failure in failures:
+        by_uri.setdefault(failure.uri, failure)
+    return tuple(by_uri.values())
 
 
 def report_of(
@@ -58,13 +78,10 @@ def report_of(
     dead_letters: int,
 ) -> IndexReport:
     """Return the report of a run, tenants added up."""
-    renamed = {
-        now: before for share in shares for now, before in share.plan.renamed.items() if now in share.outcome.documents
-    }
-    new = sum(len(share.plan.new & share.outcome.documents.keys()) for share in shares) - len(renamed)
-    changed = sum(len(share.plan.changed & share.outcome.documents.keys()) for share in shares)
-    changed += len(renamed)
-    unchanged = sum(len(share.plan.unchanged) for share in shares)
+    renamed = {now: before for share in shares for now, before in share.renamed.items()}
+    new = sum(len(share.seen.new & share.stored) for share in shares) - len(renamed)
+    changed = sum(len(share.seen.changed & share.stored) for share in shares) + len(renamed)
+    unchanged = sum(len(share.seen.unchanged & share.stored) for share in shares)
     failures = [failure for share in shares for failure in share.failures]
     rows = sum(share.outcome.rows for share in shares)
     embedded = sum(share.outcome.embedded for share in shares)

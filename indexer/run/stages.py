@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from indexer.chunking.chunks import make_chunks
 from indexer.chunking.tokens import TokenCounter, load_tokenizer
 from indexer.embedding.embedder import Embedder, open_embedder
 from indexer.embedding.files import same_weights
-from indexer.errors import InputError
+from indexer.errors import GraftworkError, InputError
 from indexer.identity import document_hash
 from indexer.parsers import PARSERS
 from indexer.parsers.base import ParseError, RawDocument, SplitFailure
@@ -36,6 +36,7 @@ from indexer.run.tables import (
 )
 from indexer.settings import IndexerSettings
 from indexer.sources.stores import open_source
+from indexer.text import clean
 from indexer.types import Chunk, FailedDocument, SourceFile
 
 _ROWS_PER_TABLE = 512  # bounds what one task holds of a file with very many documents
@@ -80,7 +81,9 @@ def _fingerprints(source: SourceFile, recipe: Recipe) -> Iterator[Fingerprint | 
                     document_id=document_id(source, part.key),
                     document_hash=document_hash(part.content, pipeline=recipe.pipeline),
                 )
-    except (OSError, ParseError) as error:
+    except GraftworkError:
+        raise
+    except Exception as error:  # noqa: BLE001  as for parsing: one file never stops a run
         yield source.source_id, _failed(source, None, stage="read", reason=_reason(error))
 
 
@@ -142,7 +145,9 @@ def _documents(
         for part in _split(source, recipe):
             if isinstance(part, RawDocument) and part.key not in skip:
                 yield part
-    except (OSError, ParseError) as error:
+    except GraftworkError:
+        raise
+    except Exception as error:  # noqa: BLE001  as for parsing: one file never stops a run
         yield _failed(source, None, stage="read", reason=_reason(error))
 
 
@@ -170,18 +175,22 @@ def _prepare_one(
 
 def _failed(source: SourceFile, key: str | None, *, stage: str, reason: str) -> FailedDocument:
     return FailedDocument(
-        uri=document_uri(source, key), stage=stage, reason=reason, file=source.uri, source_id=source.source_id
+        uri=document_uri(source, key),
+        stage=stage,
+        reason=clean(reason),
+        file=source.uri,
+        source_id=source.source_id,
     )
 
 
-def _reason(error: OSError | ParseError) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, OSError):
         return f"the file cannot be read: {error.strerror or error}"
-    return str(error)
+    return str(error) if isinstance(error, ParseError) else f"the reader failed with {type(error).__name__}: {error}"
 
 
 class EmbedChunks:
-    """An embedding actor; it loads the model while the first documents are still read.
+    """An embedding actor; it loads the model while the first documents are still read, or at the first text for it.
 
     One thread loads and encodes: how many threads torch uses belongs to the thread that says it.
     """
@@ -194,8 +203,9 @@ class EmbedChunks:
         board: Board[Counts],
         batches: Board[EmbeddedBatch] | None = None,
         per_node: int = 1,
+        load_early: bool = True,
     ) -> None:
-        """Begin to load the model.
+        """Begin to load the model, unless that is to wait.
 
         Args:
             settings: Which embedder, and how it computes.
@@ -203,6 +213,7 @@ class EmbedChunks:
             board: Where to count.
             batches: Where to tell of every call, or None.
             per_node: How many actors share the cores of a node, where `embed_threads` does not say what each gets.
+            load_early: Whether the model is loaded at once; else at the first text that lacks a vector.
         """
         self._settings = settings
         self._identity = identity
@@ -210,8 +221,15 @@ class EmbedChunks:
         self._batches = batches
         self._per_node = per_node
         self._thread = ThreadPoolExecutor(max_workers=1)
-        self._loading = self._thread.submit(self._load)
+        self._loading: Future[tuple[Embedder, float]] | None = None
         self._told = False
+        if load_early:
+            self._begin_to_load()
+
+    @property
+    def load_began(self) -> bool:
+        """Whether the model is loaded, or about to be."""
+        return self._loading is not None
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Return the table with the vectors that it lacks."""
@@ -219,7 +237,7 @@ class EmbedChunks:
         if not texts:
             return table
         called = time.time()
-        embedder, load_s = self._loading.result()
+        embedder, load_s = self._begin_to_load().result()
         began = time.time()
         vectors = self._thread.submit(embedder.encode_documents, texts).result()
         ended = time.time()
@@ -230,6 +248,11 @@ class EmbedChunks:
             )
             self._told = True
         return with_vectors(table, vectors)
+
+    def _begin_to_load(self) -> Future[tuple[Embedder, float]]:
+        if self._loading is None:
+            self._loading = self._thread.submit(self._load)
+        return self._loading
 
     def _load(self) -> tuple[Embedder, float]:
         began = time.perf_counter()

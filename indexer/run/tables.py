@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
 from types import MappingProxyType
 
@@ -159,9 +159,11 @@ def with_vectors(table: pa.Table, vectors: NDArray[np.float32]) -> pa.Table:
     return table
 
 
-def embedded_count(table: pa.Table) -> int:
-    """Return the number of chunks whose vectors `with_vectors` set."""
-    return pc.sum(table.column("embedded")).as_py() or 0
+def embedded_count(table: pa.Table, *, without: Collection[str] = ()) -> int:
+    """Return the number of chunks whose vectors `with_vectors` set, those of some documents left out."""
+    ids, embedded = table.column("document_id"), table.column("embedded")
+    left_out = pc.is_in(ids, value_set=pa.array(list(without), type=pa.string()))
+    return pc.sum(pc.and_not(embedded, left_out)).as_py() or 0
 
 
 def _without_vector(table: pa.Table) -> NDArray[np.bool_]:

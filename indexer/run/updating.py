@@ -8,7 +8,7 @@ from indexer.parsers import PARSER_VERSIONS
 from indexer.run.comparing import read_fingerprints
 from indexer.run.context import RunContext
 from indexer.run.finishing import finish_documents
-from indexer.run.result import Share
+from indexer.run.result import Share, distinct
 from indexer.run.state import gather, make_plan
 from indexer.run.writing import write_documents
 from indexer.sources.discovery import Discovery
@@ -25,10 +25,12 @@ def update_live(run: RunContext, discovery: Discovery, *, made: Generation, sync
         UnavailableError: Milvus does not answer.
         GraftworkError: Ray stopped the run.
     """
+    run.failed(discovery.failures, tenant=run.tenant)
     run.reporter.tell("compare")
     with run.timed("compare"):
         known = gather(run.store.scan(made.physical, tenant=run.tenant))
-        comparison = read_fingerprints(discovery.files, recipe=run.recipe)
+        comparison = read_fingerprints(discovery.files, recipe=run.recipe, reporter=run.reporter)
+        run.failed(comparison.failures, tenant=run.tenant)
         plan = make_plan(
             comparison.found,
             known=known,
@@ -40,15 +42,19 @@ def update_live(run: RunContext, discovery: Discovery, *, made: Generation, sync
         check_owners(plan.moved, collection=run.collection)
     failures = [*discovery.failures, *comparison.failures]
     outcome = write_documents(run, plan, discovery.files, made=made, tenant=run.tenant, failed=len(failures))
+    run.failed(outcome.failures, tenant=run.tenant)
     failures.extend(outcome.failures)
     share = Share(
+        tenant=run.tenant,
+        read=frozenset(file.source_id for file in discovery.files),
         plan=plan,
+        seen=plan,
         outcome=outcome,
-        failures=tuple(failures),
+        failures=distinct(failures),
         vanished=plan.vanished,
         deleted_documents=len(plan.vanished) if sync else 0,
     )
-    run.reporter.tell("finish", counts=share.counts, failed=len(failures))
+    run.reporter.tell("finish", counts=share.counts, failed=len(share.failures))
     gone = [*(plan.vanished if sync else ()), *(old for new, old in plan.renamed.items() if outcome.is_whole(new))]
     deleted = finish_documents(run, plan, outcome, made=made, tenant=run.tenant, gone=gone)
     _record_parsers(run, made)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from indexer.errors import ConflictError
 from indexer.evaluation.questions import Question
+from indexer.progress import Counts, Reporter
 from indexer.run.golden import find_golden
 from indexer.run.state import KnownDocument, gather
 from indexer.settings import IndexerSettings
@@ -42,8 +43,11 @@ def verify(
     *,
     settings: IndexerSettings,
     questions: Sequence[Question] = (),
+    reporter: Reporter | None = None,
 ) -> Verification:
     """Count and search a generation that was just built.
+
+    The reporter hears of the vectors that were looked at, page by page, and of the documents of each tenant.
 
     Raises:
         ConflictError: It is not what was written, or its index finds too little; the figures are named.
@@ -52,12 +56,21 @@ def verify(
     problems: list[str] = []
     recalls: list[float] = []
     chunks, counted = 0, store.count(made.physical)
+    verified, documents = 0, sum(len(share.hashes) for share in expected)
+
+    def tell(rows: int) -> None:
+        if reporter is not None:
+            counts = Counts(documents=verified, chunks=counted, chunks_written=chunks + rows)
+            reporter.tell("verify", counts=counts, total=documents)
+
     for share in expected:
         sample: list[str] = []
         stored = gather(_sampled(store.scan(made.physical, tenant=share.tenant), sample, settings.verify_sample))
-        chunks += sum(document.chunk_count for document in stored.values())
         problems += broken_documents(stored, expected=share.hashes)
-        recalls += _recalls(store, made, sample, tenant=share.tenant)
+        recalls += _recalls(store, made, sample, tenant=share.tenant, tell=tell)
+        chunks += sum(document.chunk_count for document in stored.values())
+        verified += len(share.hashes)
+        tell(0)
     if counted != chunks:
         problems.append(f"{counted} rows are counted where {chunks} chunks were cut")
     golden = find_golden(store, made, questions, tenant=expected[0].tenant, settings=settings)
@@ -133,17 +146,27 @@ def recall_of(found: Sequence[float], exact: NDArray[np.float32]) -> float:
     return min(good, len(exact)) / len(exact)
 
 
-def _recalls(store: MilvusStore, made: Generation, sample: Sequence[str], *, tenant: str) -> list[float]:
+def _recalls(
+    store: MilvusStore, made: Generation, sample: Sequence[str], *, tenant: str, tell: Callable[[int], None]
+) -> list[float]:
     if not sample:
         return []
     asked = store.vectors(made.physical, tenant=tenant, dimension=made.dimension, chunk_ids=sample)
     queries = np.concatenate(list(asked))
     pages = store.vectors(made.physical, tenant=tenant, dimension=made.dimension)
-    exact = exact_scores(queries, pages, k=_K)
+    exact = exact_scores(queries, _telling(pages, tell), k=_K)
     found = store.search_dense(made.physical, queries, tenant=tenant, k=_K)
     return [
         recall_of([passage.score for passage in passages], best) for passages, best in zip(found, exact, strict=True)
     ]
+
+
+def _telling(pages: Iterable[NDArray[np.float32]], tell: Callable[[int], None]) -> Iterator[NDArray[np.float32]]:
+    rows = 0
+    for page in pages:
+        yield page
+        rows += len(page)
+        tell(rows)
 
 
 def _sampled(rows: Iterable[StoredRow], keep: list[str], size: int) -> Iterator[StoredRow]:

@@ -9,6 +9,7 @@ from indexer.board import Board
 from indexer.progress import Counts, LiveCounts
 from indexer.run.context import RunContext
 from indexer.run.datasink import MilvusDatasink, WriteOutcome
+from indexer.run.loading import failed_before, load_early
 from indexer.run.parquet_datasink import ParquetDatasink
 from indexer.run.pool import embedder_pool
 from indexer.run.ray_data import (
@@ -19,6 +20,7 @@ from indexer.run.ray_data import (
     source_dataset,
     translated_ray_errors,
 )
+from indexer.run.refused import refused_documents
 from indexer.run.reuse import StoredVectors
 from indexer.run.stages import EmbedChunks, prepare
 from indexer.run.state import Plan
@@ -48,6 +50,7 @@ def write_documents(
         folder: Where to write files for an import instead of rows.
 
     Raises:
+        UnavailableError: Milvus does not answer.
         GraftworkError: Ray stopped the run, or a worker could not go on.
     """
     if not plan.sources:
@@ -56,6 +59,8 @@ def write_documents(
         return WriteOutcome()
     settings = run.settings
     by_id = {file.source_id: file for file in files}
+    letters = run.store.read_letters(run.collection, tenant=tenant)
+    uris = {source_id: file.uri for source_id, file in by_id.items()}
     board: Board[Counts] = Board()
     live = LiveCounts(board)
     sink: MilvusDatasink | ParquetDatasink
@@ -73,11 +78,12 @@ def write_documents(
     }
     pool = embedder_pool(settings)
     embed_arguments = {
-        "settings": settings,
+        "settings": pool.actor_settings(settings),
         "identity": run.embedder.identity,
         "board": board,
         "batches": run.batches,
         "per_node": pool.per_node,
+        "load_early": load_early(plan, failed=failed_before(letters, files=uris)),
     }
     total = len(plan.new) + len(plan.changed)
     try:
@@ -101,11 +107,12 @@ def write_documents(
                 compute=pool.strategy,
                 fn_constructor_kwargs=embed_arguments,
                 num_cpus=pool.cpus,
-                num_gpus=settings.embed_gpus or None,
+                num_gpus=pool.gpus or None,
             ).write_datasink(sink, ray_remote_args={"num_cpus": WRITE_CPUS})
         counts = live.update()
         if live.whole:
             _add_busy(run, counts)
+        sink.outcome.failures.extend(refused_documents(sink.outcome.refused, files=files))
         return sink.outcome
     finally:
         board.close()

@@ -11,6 +11,7 @@ import pytest
 
 from indexer.command import EXIT_CODES, INTERRUPTED, main, settings_from
 from indexer.errors import GraftworkError, InputError
+from indexer.store.milvus import MilvusStore
 from tests.indexer.conftest import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -87,3 +88,17 @@ def test_the_job_prints_progress_and_a_json_summary_and_tells_of_failures(tmp_pa
     assert "failed (parse): file://" in done.stderr
     assert "error: 1 of 2 documents failed" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_retrying_refuses_sources_and_what_has_not_failed(
+    milvus_uri: str, store: MilvusStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--collection", "retried", "--milvus-uri", milvus_uri, "--retry-failed"]
+    for given in ([str(tmp_path)], ["--from-list", "list.txt"], ["--include", "*.md"], ["--exclude", "*.md"]):
+        assert main([*given, *where]) == 2
+    assert main(where) == 6
+    assert "Collection 'retried' does not exist" in capsys.readouterr().err
+    assert store.generations("retried") == ()
+    store.point_alias("retried", store.ensure_generation("retried", embedder="m@1", dimension=8).physical)
+    assert main(where) == 6
+    assert "No document of tenant 'default' in 'retried' has failed" in capsys.readouterr().err

@@ -94,3 +94,17 @@ def test_following_tells_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     last = heard[-1]
     assert last.chunks_per_s is not None
     assert last.seconds_left == pytest.approx((400 - last.chunks_written) / last.chunks_per_s)
+
+
+def test_a_stage_goes_on_with_what_was_told_before() -> None:
+    heard: list[IndexProgress] = []
+    reporter = Reporter(heard.append)
+    reporter.advance(1, total=2)
+    assert heard == []
+    reporter.tell("finish", counts=Counts(documents=7, chunks=9, chunks_written=9), failed=2)
+    reporter.advance(3, total=5)
+    first, second = heard
+    assert second.seconds >= first.seconds
+    assert (second.documents, second.documents_total) == (3, 5)
+    assert (second.stage, second.chunks, second.chunks_written, second.failed) == ("finish", 9, 9, 2)
+    Reporter(None).advance(1, total=1)

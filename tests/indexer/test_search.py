@@ -205,9 +205,9 @@ def test_the_reranker_of_the_settings_is_loaded_only_where_it_is_wanted(settings
 
 
 def test_open_searcher(searcher: Searcher, settings: IndexerSettings) -> None:
-    assert (
-        open_searcher(settings, cross_encoder=False).search(["bees"], collection="facts", tenant="t", k=1)[0].passages
-    )
+    own = open_searcher(settings, cross_encoder=False)
+    [found] = own.search(["bees"], collection="facts", tenant="t", k=1)
+    assert found.passages
 
 
 def test_vectors_are_of_unit_length_and_alike_in_any_batch(embedder: Embedder) -> None:

@@ -102,6 +102,12 @@ def test_every_verb_has_help(tmp_path: Path, verb: str) -> None:
         (["index", "/absent", "--collection", "c"], 6, "/absent"),
         (["collections", "diff", "c", "seven"], 2, "'seven' is no generation"),
         (["index", "--collection", "c"], 2, "No path to index"),
+        (
+            ["index", "--collection", "c", "--watch", "--retry-failed"],
+            2,
+            "--retry-failed and --watch do not go together",
+        ),
+        (["index", "/tmp", "--collection", "c", "--retry-failed"], 2, "takes no sources"),
         (["index", "--from-list", "/absent.txt", "--collection", "c"], 6, "The list /absent.txt does not exist"),
         (["index", "/tmp", "--exclude", "", "--collection", "c"], 2, "'' matches nothing"),
         (["index", "s3://user:hidden@b/docs", "--collection", "c"], 2, "credentials belong into the environment"),

@@ -64,7 +64,9 @@ def test_another_chunker_builds_the_next_generation_with_all_documents_of_all_te
     assert report.built is not None
     assert (report.generation, report.built.replaces, report.built.verification.recall) == (2, 1, 1.0)
     assert report.built.because[0].startswith("chunker v1 16/4/")
-    assert (report.documents.seen, report.documents.new, report.documents.failed) == (4, 4, 0)
+    counts = report.documents
+    assert (counts.seen, counts.new, counts.changed, counts.unchanged, counts.failed) == (4, 0, 1, 3, 0)
+    assert report.chunks.written == report.built.verification.chunks
     physical = store.locate("grown").physical
     assert documents(store, physical) == {"docs/a.md", "docs/b.md", "other/c.jsonl#1"}
     assert documents(store, physical, "red") == {"docs/a.md"}
@@ -99,7 +101,7 @@ def test_a_document_whose_file_is_gone_stops_a_new_generation_unless_it_is_let_g
         run(folder, "thinned", finer, sync=True)
     assert len(store.generations("thinned")) == 1
     report = run(folder, "thinned", finer, allow_missing=True)
-    assert (report.generation, report.vanished) == (2, ("docs/b.md",))
+    assert (report.generation, report.vanished, report.documents.deleted) == (2, ("docs/b.md",), 2)
     assert documents(store, store.locate("thinned").physical) == {"docs/a.md"}
 
 
@@ -132,9 +134,9 @@ def test_readers_keep_the_live_generation_until_the_next_has_passed_and_the_buil
     monkeypatch.undo()
     half = store.list_documents("steady__g2", tenant="default")
     lost = store.read_document("steady__g2", "docs/a.md", tenant="default")[0].chunk_id
-    store.delete_chunks("steady__g2", [lost])
+    store.delete_chunks("steady__g2", [lost], tenant="default")
     report = run(folder, "steady", finer)
-    assert (report.generation, report.documents.changed, report.documents.unchanged) == (2, 1, 1)
+    assert (report.generation, report.documents.changed, report.documents.unchanged) == (2, 0, 2)
     assert seen() == (2, {"docs/a.md", "docs/b.md"})
     assert store.list_documents("steady__g2", tenant="default") == half
 
@@ -147,9 +149,11 @@ def test_a_document_that_fails_now_keeps_readers_where_they_are(
     with pytest.raises(ConflictError, match=r"Generation 2 of 'spoiled' is built, but .*1 documents of docs .*b\.md"):
         run(folder, "spoiled", finer)
     assert store.locate("spoiled").number == 1
+    assert [letter.source_id for letter in store.read_letters("spoiled", tenant="default")] == ["docs/b.md"]
     (folder / "b.md").write_text("Mended.")
     report = run(folder, "spoiled", finer)
-    assert (report.generation, report.documents.new, report.documents.unchanged) == (2, 1, 1)
+    assert (report.generation, report.documents.changed, report.documents.unchanged) == (2, 1, 1)
+    assert (report.dead_letters, store.read_letters("spoiled", tenant="default")) == (0, [])
 
 
 def test_another_embedder_takes_over_and_queries_with_the_old_one_are_refused(

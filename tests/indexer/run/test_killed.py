@@ -101,6 +101,14 @@ def wait_for_rows(store: MilvusStore, collection: str, *, ended: Callable[[], bo
         time.sleep(0.05)
 
 
+def wait_until_more(store: MilvusStore, physical: str, *, than: int, ended: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 240
+    while store.count(physical) <= than:
+        assert not ended(), "the run ended before a row was added"
+        assert time.monotonic() < deadline, "no row was added"
+        time.sleep(0.02)
+
+
 def start_driver(folder: Path, collection: str, milvus_uri: str) -> subprocess.Popen[str]:
     environment = {
         **os.environ, "PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0",
@@ -173,6 +181,29 @@ def test_a_run_whose_milvus_was_killed_stops_and_goes_on_later(
         store.close()
         server.terminate()
         server.wait(timeout=20)
+
+
+def test_a_driver_that_was_killed_while_documents_changed_leaves_no_old_row(
+    tmp_path: Path, store: MilvusStore, milvus_uri: str, undisturbed: dict[str, Row]
+) -> None:
+    folder = write_documents(tmp_path / "docs")
+    run(folder, "changing", milvus_uri)
+    for number in range(0, DOCUMENTS, 2):
+        file = folder / f"{number}.md"
+        file.write_text(file.read_text().replace("Some words", "Other words"))
+    live = store.locate("changing").physical
+    killed = start_driver(folder, "changing", milvus_uri)
+    wait_until_more(store, live, than=DOCUMENTS * PARTS, ended=lambda: killed.poll() is not None)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert len(rows(store, live)) > DOCUMENTS * PARTS, "old rows and new ones stand side by side"
+
+    report = run(folder, "changing", milvus_uri)
+    assert (report.documents.unchanged, report.documents.failed) == (DOCUMENTS // 2, 0)
+    run(folder, "changed", milvus_uri)
+    found = rows(store, live)
+    assert_equal(found, rows(store, store.locate("changed").physical))
+    assert found.keys() != undisturbed.keys()
 
 
 def cmdline(process: psutil.Process) -> str:

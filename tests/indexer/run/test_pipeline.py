@@ -196,7 +196,7 @@ class TestOnRay:
         run(tmp_path, "whole", settings)
         wanted = rows(settings, "whole")
         lost = [chunk_id for chunk_id, document_id in wanted.items() if document_id.endswith("long.md")][:3]
-        MilvusStore(settings.milvus_uri).delete_chunks("whole__g1", lost)
+        MilvusStore(settings.milvus_uri).delete_chunks("whole__g1", lost, tenant="default")
         report = run(tmp_path, "whole", settings)
         assert (report.documents.changed, report.documents.unchanged, report.chunks.deleted) == (1, 1, 0)
         assert (report.chunks.written, report.chunks.embedded) == (6, 3)

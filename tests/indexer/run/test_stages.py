@@ -5,6 +5,8 @@ from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
+import orjson
 import pyarrow as pa
 import pytest
 from docx import Document
@@ -30,6 +32,7 @@ from indexer.settings import IndexerSettings
 from indexer.sources.discovery import discover
 from indexer.sources.provenance import stored_file
 from indexer.sources.stores import filesystem
+from indexer.store.schema import row_from_chunk
 from indexer.types import Chunk, FailedDocument
 from tests.indexer.making import chunk
 from tests.indexer.parsers.making import make_docx, make_xlsx, saved, with_part
@@ -157,6 +160,44 @@ def test_each_bad_file_has_its_reason_and_the_others_are_read(tmp_path: Path, re
     assert failed == {}
 
 
+BROKEN = "\\ud800"  # half of a pair, as JSON and YAML can write it
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("rows.jsonl", f'{{"id": "{BROKEN}", "text": "x"}}'),
+        ("rows.jsonl", f'{{"id": "a{BROKEN}", "text": "x"}}'),
+        ("rows.jsonl", f'{{"text": "x", "url": "https://a.b/{BROKEN}", "title": "{BROKEN}"}}'),
+        ("rows.jsonl", f'{{"text": "x", "by{BROKEN}": "A", "of": "B{BROKEN}"}}'),
+        ("list.json", f'[{{"id": "{BROKEN}", "url": "{BROKEN}", "by": "{BROKEN}", "text": "x"}}]'),
+        ("page.md", f'---\nby: "{BROKEN}"\n"{BROKEN}": A\ntitle: "{BROKEN}"\n---\nx'),
+    ],
+)
+def test_broken_characters_in_any_field_cost_no_run(tmp_path: Path, recipe: Recipe, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    chunks, failed = prepared(tmp_path, recipe)
+    assert [made.text for made in chunks] == ["x"]
+    assert failed == {}
+    row = row_from_chunk(chunks[0], np.zeros(8, dtype=np.float32), tenant="t")
+    assert orjson.loads(orjson.dumps({name: value for name, value in row.items() if name != "dense"}))["text"] == "x"
+
+
+def test_broken_characters_in_a_parquet_table_cost_no_run(tmp_path: Path, recipe: Recipe) -> None:
+    pairs = [f'{{"by": "{BROKEN}", "{BROKEN}": "A"}}', f'{{"id": "{BROKEN}"}}']
+    parquet.write_table(pa.table({"text": ["x", "y"], "metadata": pairs}), tmp_path / "rows.parquet")
+    chunks, failed = prepared(tmp_path, recipe)
+    assert [(made.text, made.document_id.partition("#")[2]) for made in chunks] == [("x", "R1"), ("y", "R2")]
+    assert failed == {}
+
+
+def test_too_much_front_matter_fails_where_it_is_parsed(tmp_path: Path, recipe: Recipe) -> None:
+    (tmp_path / "page.md").write_text("---\nnotes: " + "n" * 40_000 + "\n---\nText.")
+    chunks, failed = prepared(tmp_path, replace(recipe, max_document_bytes=50_000))
+    assert (chunks, failed["page.md"].stage) == ([], "parse")
+    assert "metadata has 40013 bytes" in failed["page.md"].reason
+
+
 def test_a_file_that_went_away_is_a_failure(sources: pa.Table, recipe: Recipe, tmp_path: Path) -> None:
     (tmp_path / "good.md").unlink()
     items = list(fingerprints_from_table(compare(sources, recipe=recipe)))
@@ -205,6 +246,31 @@ def test_a_store_that_refuses_stops_the_run_instead_of_failing_every_document(
         compare(stored, recipe=recipe)
 
 
+@pytest.mark.parametrize(("raised", "passes"), [(ZeroDivisionError("oops"), False), (UnavailableError("away"), True)])
+def test_what_a_reader_raises_is_a_failure_unless_it_concerns_the_run(
+    sources: pa.Table, recipe: Recipe, monkeypatch: pytest.MonkeyPatch, raised: Exception, passes: bool
+) -> None:
+    def explode(stream: object, *, max_bytes: int) -> Iterator[object]:
+        yield from ()
+        raise raised
+
+    monkeypatch.setattr(PARSERS["text/markdown"], "split", explode)
+    if passes:
+        with pytest.raises(UnavailableError, match="away"):
+            compare(sources, recipe=recipe)
+        with pytest.raises(UnavailableError, match="away"):
+            list(prepare(sources, recipe=recipe, board=CountingBoard()))  # type: ignore[arg-type]
+        return
+    compared = [item[1] for item in fingerprints_from_table(compare(sources, recipe=recipe)) if isinstance(item, tuple)]
+    chunks, _, prepared_failures = chunks_from_table(
+        pa.concat_tables(prepare(sources, recipe=recipe, board=CountingBoard()))  # type: ignore[arg-type]
+    )
+    for failures in (compared, prepared_failures):
+        reasons = {failure.uri.rsplit("/", 1)[1]: failure.reason for failure in failures}
+        assert reasons["good.md"] == "the reader failed with ZeroDivisionError: oops"
+    assert [made.document_id.split("/")[1] for made in chunks] == ["many.jsonl#b"]
+
+
 def test_a_parser_with_a_bug_costs_one_document(
     sources: pa.Table, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,9 +286,19 @@ def test_a_parser_with_a_bug_costs_one_document(
     )
 
 
-def test_no_model_is_loaded_for_no_text() -> None:
-    actor = embedding_actor("no-such-model")
-    assert actor(chunks_to_table([])).num_rows == 0
+def test_the_model_is_loaded_while_documents_are_read() -> None:
+    assert embedding_actor("no-such-model").load_began
+
+
+def test_a_model_that_is_to_wait_is_loaded_at_the_first_text() -> None:
+    actor = embedding_actor(EMBEDDED_NAME, load_early=False)
+    stored = chunks_to_table([chunk("old")], stored={chunk("old").chunk_id: np.zeros(384, dtype=np.float32)})
+    for table in (chunks_to_table([]), chunks_to_table([FailedDocument("file:///x", "parse", "bad")]), stored):
+        assert actor(table) is table
+        assert not actor.load_began
+    with pytest.raises(InputError, match="needs x@1"):
+        actor(chunks_to_table([chunk("text")]))
+    assert actor.load_began
 
 
 def test_other_weights_on_a_node_are_refused() -> None:
@@ -231,9 +307,10 @@ def test_other_weights_on_a_node_are_refused() -> None:
         actor(chunks_to_table([chunk("text")]))
 
 
-def embedding_actor(name: str) -> EmbedChunks:
+def embedding_actor(name: str, *, load_early: bool = True) -> EmbedChunks:
     return EmbedChunks(
         settings=IndexerSettings(embedder=name, embed_threads=1),
         identity="x@1",
         board=CountingBoard(),  # type: ignore[arg-type]
+        load_early=load_early,
     )

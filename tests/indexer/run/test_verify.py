@@ -67,7 +67,7 @@ def test_a_generation_passes_with_figures_and_fails_on_a_lost_row_or_another_ten
     found = verify(store, made, expected, settings=settings)
     assert (found.chunks, found.recall, found.sample, found.hits) == (40, 1.0, 40, None)
 
-    store.delete_chunks(made.physical, [chunks[7].chunk_id])
+    store.delete_chunks(made.physical, [chunks[7].chunk_id], tenant="t")
     with pytest.raises(ConflictError, match=r"39 rows are counted where 40 chunks were cut.*verified__g1"):
         verify(store, made, expected, settings=settings)
     store.upsert(made.physical, chunks, unit_vectors(40), tenant="t")
