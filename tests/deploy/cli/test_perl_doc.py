@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.serve.test_app import wait_for_models
 from tests.stack import Stack
 
 FOLDERS = sorted(Path("/usr/share/perl").glob("5.*/pod")) if Path("/usr/share/perl").is_dir() else []
@@ -41,6 +42,7 @@ def perl(stack: Stack) -> Stack:
         json.dumps({"name": "perl", "collection": "perl", "retrieval": {"k": 4, "max_context_tokens": 600}})
     )
     stack.run("specialists", "apply", str(path))
+    assert "perl" in wait_for_models(stack, "perl")
     return stack
 
 
