@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from starlette.types import Scope
+
+_SCOPE_KEY = "graftwork.principal"
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -37,3 +41,15 @@ class Principal:
     models: frozenset[str] | None = None
     collections: frozenset[str] | None = None
     limits: Limits = Limits()
+
+
+def put_principal(scope: Scope, principal: Principal) -> None:
+    """Attach its sender to a request."""
+    scope[_SCOPE_KEY] = principal
+
+
+def get_principal(scope: Scope) -> Principal:
+    """The request's sender, whom `AuthenticateLayer` attached."""
+    principal = scope[_SCOPE_KEY]
+    assert isinstance(principal, Principal)
+    return principal

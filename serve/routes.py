@@ -132,7 +132,7 @@ EMBEDDINGS = Route(
     counts="prompt",
     prompt_fields=("input",),
 )
-TOKENIZE = Route(name="tokenize", path="/tokenize", method="POST", takes_model=True, prompt_fields=("prompt", "messages"))
+TOKENIZE = Route(name="tokenize", path="/tokenize", method="POST", takes_model=True)
 DETOKENIZE = Route(name="detokenize", path="/detokenize", method="POST", takes_model=True)
 MODELS = Route(name="models", path="/v1/models", method="GET")
 MODEL = Route(name="model", path="/v1/models/", method="GET")
@@ -159,5 +159,4 @@ def find_route(path: str) -> Route | None:
     """The route of a path, whatever the method; None where there is none."""
     if path in _BY_PATH:
         return _BY_PATH[path] if not path.endswith("/") else None
-    below = next((route for route in ROUTES if route.path.endswith("/") and path.startswith(route.path)), None)
-    return below
+    return next((route for route in ROUTES if route.path.endswith("/") and path.startswith(route.path)), None)
