@@ -16,8 +16,9 @@ from pydantic_settings import BaseSettings, EnvSettingsSource
 from indexer.environment import ENV_DELIMITER, ENV_PREFIX
 from indexer.errors import InputError
 
-# Variables of the same prefix that are no settings: the settings file itself, and the mark on an instance's processes.
-OTHER_VARIABLES = frozenset({"GRAFTWORK_CONFIG", "GRAFTWORK_INSTANCE"})
+# Variables of the same prefix that are no settings: the settings file itself, the mark on an instance's processes, and
+# the key with which our own commands ask the app.
+OTHER_VARIABLES = frozenset({"GRAFTWORK_CONFIG", "GRAFTWORK_INSTANCE", "GRAFTWORK_API_KEY"})
 TEST_PREFIX = "GRAFTWORK_TEST_"
 # Free dictionaries: values from the environment are read as JSON where they are JSON; some keep their keys' case.
 JSON_VALUED = "serve.engine"

@@ -37,6 +37,11 @@ class Searcher:
         self._rerankers: dict[RerankBy, Reranker] = {"maxsim": LateInteraction(embedder), **(rerankers or {})}
 
     @property
+    def embedder(self) -> Embedder:
+        """What embeds the queries."""
+        return self._embedder
+
+    @property
     def rerankers(self) -> tuple[RerankBy, ...]:
         """What this searcher can order anew by."""
         return tuple(self._rerankers)

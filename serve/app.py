@@ -44,7 +44,7 @@ def build(args: dict[str, JsonValue]) -> Application:
     settings = app_args.serve
     deploy_retriever = serve.deployment(
         num_replicas=settings.retriever_replicas,
-        max_ongoing_requests=settings.max_concurrent_requests * settings.replicas,
+        max_ongoing_requests=settings.serve_limit * settings.replicas,
         ray_actor_options={"num_cpus": settings.retriever_cpus, "num_gpus": settings.retriever_gpus},
     )
     retriever = deploy_retriever(Retriever).bind(
@@ -81,8 +81,8 @@ def parse_args(args: dict[str, JsonValue]) -> AppArgs:
 def llm_config(args: AppArgs) -> LLMConfig:
     """The engine's configuration for Ray Serve LLM.
 
-    Serve works on `max_concurrent_requests` at once, queues `max_queued_requests` and refuses the rest at once, itself:
-    the replica behind HAProxy (ray/serve/_private/replica.py, `_can_accept_request`), Serve's proxy otherwise.
+    Admission is ours alone (`serve/admission`): Serve's own limits would queue in front of it, silently, and refuse in
+    plain text (ray/serve/_private/replica.py, `_can_accept_request`), so they are out of its reach.
     """
     from ray.serve.llm import LLMConfig
 
@@ -95,9 +95,8 @@ def llm_config(args: AppArgs) -> LLMConfig:
         model_loading_config={"model_id": settings.base_name, "model_source": str(base.path)},
         deployment_config={
             "num_replicas": settings.replicas,
-            "max_ongoing_requests": settings.max_concurrent_requests,
-            "max_queued_requests": settings.max_queued_requests,
-            "backpressure_config": {"status_code": 503, "retry_after_s": 1},
+            "max_ongoing_requests": settings.serve_limit,
+            "max_queued_requests": -1,
             "graceful_shutdown_timeout_s": settings.shutdown_grace_s,
             "ray_actor_options": {"num_cpus": settings.cpus_per_replica},
         },

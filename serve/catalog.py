@@ -24,7 +24,7 @@ class Target:
         missing: The adapter that should generate and is not in the catalogue, where the base may answer in its place.
     """
 
-    kind: Literal["base", "specialist", "adapter"]
+    kind: Literal["base", "specialist", "adapter", "embedder"]
     name: str
     specialist: Specialist | None
     adapter: AdapterManifest | None

@@ -42,6 +42,25 @@ def max_model_len(server: LLMServer) -> int:
     return int(_engine(server)._engine_client.model_config.max_model_len)
 
 
+def engine_lives(server: LLMServer) -> bool:
+    """Whether the engine's process works; a dead one never comes back, Serve replaces the whole replica."""
+    return not _engine(server)._engine_client.errored
+
+
+def tokens_so_far(server: LLMServer, request_id: str) -> tuple[int, int]:
+    """Tokens of prompt and answer of a request that the engine is working on; zeros for one it does not know.
+
+    vLLM keeps a state for each of a request's prompts and choices until it has ended or is aborted, under ids that have
+    the request's in them (vllm/v1/engine/output_processor.py).
+    """
+    processor = _engine(server)._engine_client.output_processor
+    ids = [each for name, known in processor.external_req_ids.items() if request_id in name for each in known]
+    states = [state for each in ids if (state := processor.request_states.get(each)) is not None]
+    answer = sum(state.detokenizer.num_output_tokens() for state in states if state.detokenizer is not None)
+    prompts = {state.external_req_id: state.prompt_len for state in states}
+    return sum(prompts.values()), answer
+
+
 def _engine(server: LLMServer) -> VLLMEngine:
     return cast("VLLMEngine", server.engine)
 

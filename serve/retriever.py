@@ -15,11 +15,12 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from indexer.errors import GraftworkError, UnavailableError
+from indexer.errors import GraftworkError, InputError, UnavailableError
 from indexer.passages import SearchResult
 from indexer.rerank.mixing import Rerank
 from indexer.search import Searcher, open_searcher
 from indexer.settings import IndexerSettings
+from serve.embeddings import Embedded, EmbeddingRequest, embed_all
 
 logger = logging.getLogger("graftwork.serve")
 
@@ -54,6 +55,13 @@ class Retrieval(Protocol):
         """Passages for one question; raises GraftworkError."""
 
 
+class Embedding(Protocol):
+    """What POST /v1/embeddings needs of a retriever."""
+
+    async def embed(self, request: EmbeddingRequest) -> Embedded:
+        """Vectors of a request's texts; raises GraftworkError."""
+
+
 class _Batching(Protocol):
     """What `serve.batch` adds to a method, which its annotations do not say."""
 
@@ -77,14 +85,20 @@ class Retriever:
             GraftworkError: One of them cannot be loaded.
         """
         self._searcher = open_searcher(settings, cross_encoder=True)
-        batching = cast("_Batching", self.retrieve)
-        batching.set_max_batch_size(max_batch)
-        batching.set_batch_wait_timeout_s(batch_wait_s)
+        for method in (self.retrieve, self.embed):
+            batching = cast("_Batching", method)
+            batching.set_max_batch_size(max_batch)
+            batching.set_batch_wait_timeout_s(batch_wait_s)
 
     @serve.batch
     async def retrieve(self, queries: list[Query]) -> list[SearchResult | GraftworkError]:
         """Answer a batch; an error of one query or collection is a result of its own, not the batch's end."""
         return await asyncio.to_thread(answer_batch, self._searcher, queries)
+
+    @serve.batch
+    async def embed(self, requests: list[EmbeddingRequest]) -> list[Embedded | InputError]:
+        """Embed the texts of a batch; an error of one request is a result of its own."""
+        return await asyncio.to_thread(embed_all, self._searcher.embedder, requests)
 
 
 def answer_batch(searcher: Searcher, queries: Sequence[Query]) -> list[SearchResult | GraftworkError]:
@@ -137,17 +151,29 @@ class RemoteRetrieval:
             GraftworkError: What the retriever reported for the question.
             UnavailableError: The retriever is gone or failed.
         """
+        return cast("SearchResult", await self._answer(self._handle.retrieve, query, what=query.collection))
+
+    async def embed(self, request: EmbeddingRequest) -> Embedded:
+        """Vectors of a request's texts; likewise.
+
+        Raises:
+            GraftworkError: What the retriever reported for the texts.
+            UnavailableError: The retriever is gone or failed.
+        """
+        return cast("Embedded", await self._answer(self._handle.embed, request, what="embeddings"))
+
+    async def _answer(self, method: DeploymentHandle[Retriever], asked: object, *, what: str) -> object:
         try:
-            response = self._handle.retrieve.remote(query)
+            response = method.remote(asked)
             try:
-                answer = cast("SearchResult | GraftworkError", await response)
+                answer = cast("object", await response)
             except asyncio.CancelledError:
                 with suppress(RayError, RayServeException):
                     response.cancel()  # awaiting it passes no cancellation on (ray/serve/handle.py)
                 raise
         except (RayError, RayServeException) as error:
             raise UnavailableError(
-                f"The retriever did not answer for '{query.collection}': {type(error).__name__}: {error}"
+                f"The retriever did not answer for '{what}': {type(error).__name__}: {error}"
             ) from error
         if isinstance(answer, GraftworkError):
             raise answer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -12,15 +11,10 @@ from ray.serve.llm.deployment import LLMServer
 from starlette.types import ASGIApp
 
 from serve import contact
-from serve.layers.adapter import AdapterLayer
-from serve.layers.citation import CitationLayer
-from serve.layers.context import ContextLayer
-from serve.layers.models import ModelsLayer
-from serve.layers.resolve import ResolveLayer
-from serve.layers.routes import RouteLayer
+from serve.graph import EngineState, assemble_layers
 from serve.registry_view import RegistryView
 from serve.residency.manager import Residency
-from serve.retriever import RemoteRetrieval, Retrieval, RetrieverHandle
+from serve.retriever import RemoteRetrieval, RetrieverHandle
 from serve.settings import AppArgs
 from train.base_model import resolve_base
 from train.registry.registry import AdapterRegistry
@@ -70,44 +64,15 @@ class SpecialistServer(LLMServer):
             app,
             view=self._view,
             residency=residency,
-            retrieval=RemoteRetrieval(self._retriever),
-            tokenizer=tokenizer,
+            retriever=RemoteRetrieval(self._retriever),
+            count_tokens=partial(_count_tokens, tokenizer),
             max_model_len=contact.max_model_len(self),
+            engine=EngineState(
+                lives=partial(contact.engine_lives, self), tokens_so_far=partial(contact.tokens_so_far, self)
+            ),
+            check_key=None,
             args=self._args,
         )
-
-
-def assemble_layers(
-    app: ASGIApp,
-    *,
-    view: RegistryView,
-    residency: Residency,
-    retrieval: Retrieval,
-    tokenizer: PreTrainedTokenizerBase,
-    max_model_len: int,
-    args: AppArgs,
-) -> ASGIApp:
-    """Put the layers around vLLM's app; the request meets the last one named here first."""
-    serve = args.serve
-    app = CitationLayer(app)
-    app = ContextLayer(
-        app,
-        retrieval=retrieval,
-        count_tokens=partial(_count_tokens, tokenizer),
-        max_model_len=max_model_len,
-        tenant=args.indexer.default_tenant,
-        timeout_s=serve.retrieval_timeout_s,
-    )
-    app = AdapterLayer(
-        app,
-        residency=residency,
-        path_of=view.adapter_path,
-        engine_base=serve.base_name,
-        wait_s=serve.adapter_wait_s,
-    )
-    app = ResolveLayer(app, catalog=lambda: view.catalog)
-    app = ModelsLayer(app, catalog=lambda: view.catalog, started_at=int(time.time()))
-    return RouteLayer(app)
 
 
 def _load_tokenizer(path: str) -> PreTrainedTokenizerBase:

@@ -78,13 +78,20 @@ class ServeSettings(BaseModel):
     retriever_batch_wait_s: float = Field(0.002, ge=0, description="Seconds the retriever waits to fill a batch.")
     retrieval_timeout_s: float = Field(10.0, gt=0, description="Seconds after which a retrieval is given up.")
     max_concurrent_requests: int = Field(
-        256, ge=1, description="Requests that one replica works on at once before Serve queues further ones."
+        256, ge=1, description="Requests that one replica works on at once; further ones wait for their turn."
     )
     max_queued_requests: int = Field(
-        256,
-        ge=1,
-        description="Requests that wait for a replica at most; Serve answers further ones with 503. One that arrives "
-        "counts for an instant even where the replica is idle, so keep it above the largest burst.",
+        256, ge=0, description="Requests that wait for their turn at a replica at most; further ones get 429."
+    )
+    request_timeout_s: float = Field(
+        600.0, gt=0, description="Seconds from a request's arrival to its end, its stream included."
+    )
+    body_timeout_s: float = Field(30.0, gt=0, description="Seconds a client has to send its request's body.")
+    max_body_bytes: int = Field(8 * 2**20, ge=1024, description="Longest body of a request, in bytes.")
+    embedder_name: str = Field(
+        "embedder",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$",
+        description="Model name under which clients reach the embedder, for POST /v1/embeddings.",
     )
     shutdown_grace_s: float = Field(
         10.0, ge=0, description="Seconds running requests get to finish when a replica stops."
@@ -109,6 +116,11 @@ class ServeSettings(BaseModel):
     def resident_adapters(self) -> int:
         """Adapters a replica keeps loaded at most; never below `max_adapters`."""
         return max(self.max_adapters, self.max_resident_adapters or self.max_adapters)
+
+    @property
+    def serve_limit(self) -> int:
+        """Requests at once that Serve passes to a replica: more than our gate ever holds, refusals included."""
+        return 4 * (self.max_concurrent_requests + self.max_queued_requests) + 1024
 
 
 class AppArgs(BaseModel):

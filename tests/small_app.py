@@ -19,8 +19,7 @@ class SmallApp:
 
     url: str
     serve_status: str = "RUNNING"
-    models_status: int = 200
-    health_status: int = 200
+    ready_status: int = 200
     chat_status: int = 200
     chat_delay_s: float = 0.0
     asked: list[str] = field(default_factory=list)
@@ -29,7 +28,8 @@ class SmallApp:
         """Status and document for a path of the API or of the dashboard."""
         if path == "/api/serve/applications/":
             return 200, {"applications": {APP_NAME: {"status": self.serve_status, "deployments": {}}}}
-        return {"/v1/models": self.models_status, "/health": self.health_status}[path], {}
+        assert path == "/readyz"
+        return self.ready_status, {"status": "ready", "revision": 1}
 
     def chat(self, model: str) -> tuple[int, object]:
         """A token, or the error of an engine that has died."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import openai
 from openai import OpenAI
 
+from deploy.local.api import api_key
 from indexer.errors import ConflictError, GraftworkError, InputError, NotFoundError, UnavailableError
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def ask(
     begun = time.perf_counter()
     limit = {"max_tokens": max_tokens} if max_tokens else {}
     try:
-        with OpenAI(base_url=url, api_key="none", max_retries=0, timeout=REQUEST_TIMEOUT_S) as client:
+        with OpenAI(base_url=url, api_key=api_key(), max_retries=0, timeout=REQUEST_TIMEOUT_S) as client:
             stream = client.chat.completions.create(
                 model=specialist, messages=list(messages), stream=True, extra_body=limit
             )

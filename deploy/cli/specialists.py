@@ -10,6 +10,7 @@ import typer
 
 from deploy.cli.context import cli_context, notes, print_json, quiet_stdout, results
 from deploy.cli.lifecycle import JsonOption
+from deploy.cli.served import wait_until_served
 
 if TYPE_CHECKING:
     from deploy.settings import Settings
@@ -45,7 +46,7 @@ def apply_specialist(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and show, write nothing.")] = False,
     json_output: JsonOption = False,
 ) -> None:
-    """Check a specialist and put it into the registry; running replicas take it up within a second or two."""
+    """Check a specialist and put it into the registry; returns when the running app serves it."""
     settings = cli_context(context).load().settings
     from indexer.errors import NotFoundError
     from serve.specialist import parse_specialist
@@ -64,9 +65,16 @@ def apply_specialist(
     action = "unchanged" if before == document else "created" if before is None else "replaced"
     if not dry_run and before != document:
         registry.write_specialist(specialist.name, document)
+    served = None if dry_run else wait_until_served(settings, registry.revision())
     if json_output:
         print_json(
-            {"specialist": specialist.name, "action": action, "dry_run": dry_run, "revision": registry.revision()}
+            {
+                "specialist": specialist.name,
+                "action": action,
+                "dry_run": dry_run,
+                "revision": registry.revision(),
+                "served": served,
+            }
         )
     else:
         would = "would be " if dry_run else ""
@@ -79,14 +87,15 @@ def remove_specialist(
     name: Annotated[str, typer.Argument(help="Name of the specialist.")],
     json_output: JsonOption = False,
 ) -> None:
-    """Take a specialist out of the registry."""
+    """Take a specialist out of the registry; returns when the running app no longer serves it."""
     settings = cli_context(context).load().settings
     from train.registry.registry import AdapterRegistry
 
     registry = AdapterRegistry(settings.train.registry)
     registry.remove_specialist(name)
+    served = wait_until_served(settings, registry.revision())
     if json_output:
-        print_json({"specialist": name, "action": "removed", "revision": registry.revision()})
+        print_json({"specialist": name, "action": "removed", "revision": registry.revision(), "served": served})
     else:
         results().print(f"Removed {name}.", markup=False)
 

@@ -19,6 +19,7 @@ from deploy.demo.budget import Stage
 from deploy.demo.questions import Question
 from deploy.demo.report import TrainingFacts
 from deploy.demo.rows import TrainingRow, build_rows, write_rows
+from deploy.local.api import api_key
 from deploy.local.ports import in_url
 from indexer.errors import InputError, PartialError, UnavailableError
 from indexer.settings import IndexerSettings
@@ -202,7 +203,7 @@ def ask_questions(
     ends = time.monotonic() + budget_s
 
     async def run() -> tuple[Answer, ...]:
-        async with AsyncOpenAI(base_url=url, api_key="none-needed", max_retries=0, timeout=REQUEST_TIMEOUT_S) as client:
+        async with AsyncOpenAI(base_url=url, api_key=api_key(), max_retries=0, timeout=REQUEST_TIMEOUT_S) as client:
             stage.say("warming up")
             for asked in ([warm_up], questions):
                 answers = await ask_all(

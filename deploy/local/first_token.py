@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from deploy.local.api import key_header
 from indexer.errors import UnavailableError
 
 _RETRIED = frozenset({404, 502, 503})
@@ -63,7 +64,9 @@ def request_token(url: str, *, model: str, timeout_s: float, retry_s: float = RE
         status: int | None = None
         late = False
         try:
-            answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=timeout_s, trust_env=False)
+            answer = httpx.post(
+                f"{url}/v1/chat/completions", json=body, headers=key_header(), timeout=timeout_s, trust_env=False
+            )
         except httpx.ConnectError as error:
             problem, again = str(error), True
         except httpx.HTTPError as error:

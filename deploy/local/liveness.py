@@ -32,9 +32,8 @@ def is_running(state: InstanceState) -> bool:
         return False
     try:
         client = ServeClient(state.urls["dashboard"], token_path=Path(state.token_path), timeout_s=_HEALTH_TIMEOUT_S)
-        answer = httpx.get(f"{state.urls['api']}/v1/models", timeout=_HEALTH_TIMEOUT_S, trust_env=False)
-        return answer.is_success and client.app().status == "RUNNING"
-    except (GraftworkError, httpx.HTTPError, OSError):
+        return engine_lives(state.urls["api"]) and client.app().status == "RUNNING"
+    except (GraftworkError, OSError):
         return False
 
 
@@ -84,8 +83,8 @@ def judge_failure(*, status: int | None, late: bool, engine_lives: bool) -> Lite
 
 
 def engine_lives(url: str) -> bool:
-    """What vLLM says of its engine's processes; it answers at once however busy they are."""
+    """Whether the app's replica calls its engine alive; it answers at once however busy that is."""
     try:
-        return httpx.get(f"{url}/health", timeout=_HEALTH_TIMEOUT_S, trust_env=False).is_success
+        return httpx.get(f"{url}/readyz", timeout=_HEALTH_TIMEOUT_S, trust_env=False).is_success
     except httpx.HTTPError:
         return False

@@ -12,6 +12,7 @@ import psutil
 from pydantic import JsonValue
 
 from deploy.local import processes
+from deploy.local.api import key_header, served_revision
 from deploy.local.processes import ProcessFacts, is_alive
 from deploy.local.ray_environment import authentication_environment
 from deploy.local.roles import role_of
@@ -86,8 +87,9 @@ def read_status(settings: Settings) -> InstanceStatus:
     temp_dir = temp_dir_of(instance)
     found = processes.find(instance=instance, temp_dir=temp_dir)
     app = _app(state) if state else None
-    models = _models(state) if state and app else ()
-    health, problem = judge_health(state, running=len(found), app=app, answers=bool(models))
+    answers = state is not None and app is not None and served_revision(state.urls["api"]) is not None
+    models = _models(state) if state and answers else ()
+    health, problem = judge_health(state, running=len(found), app=app, answers=answers)
     return InstanceStatus(
         health=health,
         problem=broken or problem,
@@ -146,7 +148,7 @@ def _app(state: InstanceState) -> AppStatus | None:
 
 def _models(state: InstanceState) -> tuple[str, ...]:
     try:
-        answer = httpx.get(f"{state.urls['api']}/v1/models", timeout=5.0, trust_env=False)
+        answer = httpx.get(f"{state.urls['api']}/v1/models", headers=key_header(), timeout=5.0, trust_env=False)
         return tuple(str(card["id"]) for card in answer.json()["data"]) if answer.is_success else ()
     except (httpx.HTTPError, ValueError, KeyError, TypeError):
         return ()

@@ -53,6 +53,9 @@ class AdapterLayer:
             await self._app(scope, receive, send)
             return
         call.body["model"] = self._engine_base
+        if not call.route.generates:
+            await self._app(scope, receive, send)
+            return
         manifest = call.target.adapter
         if manifest is None:
             if call.target.missing is not None:

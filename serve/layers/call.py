@@ -1,4 +1,4 @@
-"""One generation request on its way through the layers."""
+"""One request that names a model, on its way through the layers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from starlette.types import Scope
 
 from indexer.passages import Passage
 from serve.catalog import Target
+from serve.principal import Principal
+from serve.routes import Route
 
 _SCOPE_KEY = "graftwork.call"
 
@@ -18,26 +20,54 @@ JsonObject = dict[str, JsonValue]
 
 
 @dataclass(slots=True)
+class Usage:
+    """Tokens that a request cost.
+
+    Attributes:
+        prompt: Tokens of the input, those from the cache counted.
+        completion: Tokens of the answer.
+        cached: Tokens of the input whose blocks were in the engine's cache; None where the engine does not say.
+    """
+
+    prompt: int = 0
+    completion: int = 0
+    cached: int | None = None
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.prompt + self.completion
+
+
+@dataclass(slots=True)
 class Call:
     """A parsed request and what the layers found out about it.
 
     Attributes:
-        route: Which of vLLM's generation routes was called.
+        route: The route that was called.
         body: The parsed body; layers change it, the last one dumps it.
         target: What the model name stands for.
+        principal: Who sends it.
         adapter: Engine name of the adapter that generates, None for the base.
         fallback: The adapter that should have generated, where the base answers in its place.
         passages: Passages in the context, [1] first.
+        dropped: Passages that were found and had no place in the context.
         collection: Alias that was searched, if any.
         generation: Generation of the collection that answered.
         retrieval: What became of the retrieval.
+        engine_id: Id under which the engine knows the request; unique, whatever id the client gave.
+        usage: Tokens that were spent, also by a request that ended early; None until the model was asked.
+        cancelled: Why it ended before its answer did.
+        first_token: `time.perf_counter()` when the first token of a stream came.
+        token_gaps: Seconds between the tokens of a stream, in order.
         timings: Milliseconds per stage.
         started: `time.perf_counter()` when the request arrived.
     """
 
-    route: Literal["chat", "completions"]
+    route: Route
     body: JsonObject
     target: Target
+    principal: Principal
     adapter: str | None = None
     fallback: str | None = None
     passages: tuple[Passage, ...] = ()
@@ -45,6 +75,11 @@ class Call:
     collection: str | None = None
     generation: int | None = None
     retrieval: Literal["off", "found", "none found", "failed"] = "off"
+    engine_id: str | None = None
+    usage: Usage | None = None
+    cancelled: Literal["disconnect", "deadline"] | None = None
+    first_token: float | None = None
+    token_gaps: list[float] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
 
@@ -64,6 +99,6 @@ def put_call(scope: Scope, call: Call) -> None:
 
 
 def get_call(scope: Scope) -> Call | None:
-    """The request's call, or None where the request is not a generation."""
+    """The request's call, or None where the request names no model."""
     call = scope.get(_SCOPE_KEY)
     return call if isinstance(call, Call) else None

@@ -1,4 +1,4 @@
-"""The last layer: sends the request to vLLM and adds to the answer what it was made of.
+"""Adds to an answer what it was made of.
 
 In an answer that comes whole, markers outside the context are removed and counted. A stream passes unchanged; the same
 `graftwork` object comes in one event before `[DONE]`, shaped as a chunk without choices so that every client takes it.
@@ -7,7 +7,6 @@ In an answer that comes whole, markers outside the context are removed and count
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import asdict
 
 from pydantic import JsonValue
@@ -15,31 +14,26 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.citations import MarkedText, cite, read_markers
 from serve.layers.call import Call, JsonObject, get_call
-from serve.layers.http import replay, with_content_length
+from serve.layers.http import is_stream
 from serve.layers.sse import StreamWatch
 
 _FALLBACK_HEADER = b"x-graftwork-fallback"
 
 
 class CitationLayer:
-    """Dumps the call's body, calls vLLM and annotates what comes back; calls of the base alone pass unchanged."""
+    """Annotates what comes back; calls of the base alone, and routes of other shapes, pass unchanged."""
 
     def __init__(self, app: ASGIApp) -> None:
-        """Wrap vLLM's app."""
+        """Wrap what generates."""
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         call = get_call(scope)
-        if call is None:
+        if call is None or not call.route.annotated or call.target.kind == "base":
             await self._app(scope, receive, send)
-            return
-        body = json.dumps(call.body, ensure_ascii=False, separators=(",", ":")).encode()
-        inner_scope, inner_receive = with_content_length(scope, len(body)), replay(body, receive)
-        if call.target.kind == "base":
-            await self._app(inner_scope, inner_receive, send)
         else:
-            await self._app(inner_scope, inner_receive, _Annotator(call, send=send))
+            await self._app(scope, receive, _Annotator(call, send=send))
 
 
 class _Annotator:
@@ -48,7 +42,6 @@ class _Annotator:
     def __init__(self, call: Call, *, send: Send) -> None:
         self._call = call
         self._send = send
-        self._sent = time.perf_counter()
         self._start: Message | None = None
         self._watch: StreamWatch | None = None
         self._body: list[bytes] = []
@@ -69,7 +62,7 @@ class _Annotator:
             headers.append((_FALLBACK_HEADER, b"base"))
         message = {**message, "headers": headers}
         content_type = next((value for name, value in headers if name.lower() == b"content-type"), b"")
-        if message["status"] == 200 and content_type.startswith(b"text/event-stream"):
+        if message["status"] == 200 and is_stream(message):
             self._watch = StreamWatch(reads_text=self._reads_markers)
             await self._send(message)
         elif message["status"] == 200 and content_type.startswith(b"application/json"):
@@ -78,10 +71,7 @@ class _Annotator:
             await self._send(message)
 
     async def _pass_stream(self, message: Message, watch: StreamWatch) -> None:
-        before = watch.begun
         data = watch.feed(message.get("body", b""), final_event=lambda: self._event(watch))
-        if watch.begun and not before:
-            self._call.clock("first_token_ms", self._sent)
         if not message.get("more_body"):
             data += watch.flush()
         await self._send({**message, "body": data})
@@ -125,7 +115,6 @@ class _Annotator:
 
     def _summary(self, read: list[MarkedText]) -> JsonObject:
         call = self._call
-        call.clock("generate_ms", self._sent)
         call.clock("total_ms", call.started)
         cited = frozenset[int]().union(*(marked.cited for marked in read))
         citations: list[JsonValue] = [asdict(citation) for citation in cite(call.passages, cited=cited)]

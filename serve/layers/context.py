@@ -33,7 +33,6 @@ class ContextLayer:
         retrieval: Retrieval,
         count_tokens: Callable[[str], int],
         max_model_len: int,
-        tenant: str,
         timeout_s: float,
     ) -> None:
         """Wrap an app.
@@ -43,14 +42,12 @@ class ContextLayer:
             retrieval: Answers questions with passages.
             count_tokens: Counts a text's tokens with the base model's tokenizer.
             max_model_len: The engine's context length in tokens.
-            tenant: Whose rows the requests may see.
             timeout_s: Seconds after which a retrieval is given up.
         """
         self._app = app
         self._retrieval = retrieval
         self._count_tokens = count_tokens
         self._max_model_len = max_model_len
-        self._tenant = tenant
         self._timeout_s = timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,7 +90,7 @@ class ContextLayer:
         query = Query(
             text=question,
             collection=specialist.collection,
-            tenant=self._tenant,
+            tenant=call.principal.tenant,
             k=settings.k,
             dense_weight=settings.dense_weight,
             section_weight=settings.section_weight,
@@ -119,13 +116,13 @@ class ContextLayer:
 def _messages(call: Call) -> list[ChatMessage] | None:
     """The request's messages; None where there are none to put a context before (vLLM answers what is wrong)."""
     messages = call.body.get("messages")
-    if call.route != "chat" or not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
+    if not call.route.retrieves or not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
         return None
     return [dict(message) for message in messages if isinstance(message, dict)]
 
 
 def _new_tokens(call: Call) -> int:
-    for field in ("max_completion_tokens", "max_tokens"):
+    for field in call.route.limit_fields:
         value = call.body.get(field)
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
             return value

@@ -12,24 +12,36 @@ from indexer.errors import InputError, NotFoundError
 
 # First status of what is the server's fault; OpenAI's error types tell the two sides apart.
 _SERVER_FAULT = 500
+# OpenAI's types for statuses that have one of their own (its API reference, "Error codes").
+_KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
 class ClientGoneError(Exception):
     """The client went away before its request was read."""
 
 
-async def read_body(receive: Receive) -> bytes:
+class BodyTooLargeError(Exception):
+    """The request's body is longer than it may be."""
+
+
+async def read_body(receive: Receive, *, max_bytes: int | None = None) -> bytes:
     """Read a whole request body.
 
     Raises:
         ClientGoneError: The client disconnected first.
+        BodyTooLargeError: It has more than `max_bytes`; the rest is not read.
     """
     parts: list[bytes] = []
+    size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGoneError
-        parts.append(message.get("body", b""))
+        part = message.get("body", b"")
+        size += len(part)
+        if max_bytes is not None and size > max_bytes:
+            raise BodyTooLargeError
+        parts.append(part)
         if not message.get("more_body"):
             return b"".join(parts)
 
@@ -55,6 +67,20 @@ def with_content_length(scope: Scope, length: int) -> Scope:
     return {**scope, "headers": [*headers, (b"content-length", str(length).encode())]}
 
 
+def is_stream(start: Message) -> bool:
+    """Whether an answer is a stream of events, by its `http.response.start`."""
+    return any(
+        name.lower() == b"content-type" and value.startswith(b"text/event-stream")
+        for name, value in start.get("headers", [])
+    )
+
+
+def with_header(scope: Scope, name: bytes, value: bytes) -> Scope:
+    """The scope with one request header, by its lower-case name, in place of all it had of that name."""
+    headers = [(key, old) for key, old in scope["headers"] if key.lower() != name]
+    return {**scope, "headers": [*headers, (name, value)]}
+
+
 def header(scope: Scope, name: bytes) -> str | None:
     """The first value of a request header, by its lower-case name."""
     for key, value in scope["headers"]:
@@ -68,32 +94,36 @@ async def send_json(
 ) -> None:
     """Send one JSON response."""
     body = json.dumps(content, separators=(",", ":")).encode()
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [
-                (b"content-type", b"application/json"),
-                (b"content-length", str(len(body)).encode()),
-                *headers,
-            ],
-        }
-    )
+    await send_json_bytes(send, status=status, body=body, headers=headers)
+
+
+async def send_json_bytes(send: Send, *, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
+    """Send one response whose JSON is written already."""
+    described = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": [*described, *headers]})
     await send({"type": "http.response.body", "body": body})
 
 
+def error_body(*, status: int, message: str, code: str, param: str | None = None) -> dict[str, JsonValue]:
+    """One error in OpenAI's shape."""
+    kind = _KINDS.get(status, "invalid_request_error" if status < _SERVER_FAULT else "server_error")
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
 async def send_error(
-    send: Send, *, status: int, message: str, code: str, param: str | None = None, retry_after_s: int | None = None
+    send: Send,
+    *,
+    status: int,
+    message: str,
+    code: str,
+    param: str | None = None,
+    retry_after_s: int | None = None,
+    headers: Iterable[tuple[bytes, bytes]] = (),
 ) -> None:
     """Send one error in OpenAI's shape."""
-    headers = [(b"retry-after", str(retry_after_s).encode())] if retry_after_s is not None else []
-    error: JsonValue = {
-        "message": message,
-        "type": "invalid_request_error" if status < _SERVER_FAULT else "server_error",
-        "param": param,
-        "code": code,
-    }
-    await send_json(send, status=status, content={"error": error}, headers=headers)
+    waiting = [(b"retry-after", str(retry_after_s).encode())] if retry_after_s is not None else []
+    content = error_body(status=status, message=message, code=code, param=param)
+    await send_json(send, status=status, content=content, headers=[*waiting, *headers])
 
 
 async def send_refusal(send: Send, error: InputError | NotFoundError) -> None:

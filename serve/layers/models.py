@@ -1,4 +1,4 @@
-"""GET /v1/models and /v1/models/{id} from the catalogue, and GET /healthz."""
+"""GET /v1/models and /v1/models/{id}: the models that the sender may call."""
 
 from __future__ import annotations
 
@@ -12,42 +12,41 @@ from indexer.errors import NotFoundError
 from serve.catalog import Catalog
 from serve.layers.call import JsonObject
 from serve.layers.http import send_json, send_refusal
-
-_MODELS = "/v1/models"
+from serve.layers.resolve import may_call
+from serve.principal import Principal, get_principal
+from serve.routes import MODEL, MODELS, find_route
 
 
 class ModelsLayer:
     """Answers what models there are; everything else goes on."""
 
-    def __init__(self, app: ASGIApp, *, catalog: Callable[[], Catalog], started_at: int) -> None:
+    def __init__(self, app: ASGIApp, *, catalog: Callable[[], Catalog], embedder_name: str, started_at: int) -> None:
         """Wrap an app.
 
         Args:
             app: What answers every other request.
             catalog: Gives the catalogue of this moment.
+            embedder_name: Model name of the embedder.
             started_at: Unix time in seconds, reported as the models' creation time.
         """
         self._app = app
         self._catalog = catalog
+        self._embedder_name = embedder_name
         self._started_at = started_at
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        path = scope.get("path", "")
-        if scope["type"] != "http" or scope["method"] != "GET":
-            await self._app(scope, receive, send)
-        elif path == "/healthz":
-            await send_json(send, status=200, content={"status": "ok"})
-        elif path == _MODELS:
-            data: list[JsonValue] = [*model_cards(self._catalog(), created=self._started_at)]
+        route = find_route(scope["path"]) if scope["type"] == "http" else None
+        if route is MODELS:
+            data: list[JsonValue] = [*self._cards(get_principal(scope))]
             await send_json(send, status=200, content={"object": "list", "data": data})
-        elif path.startswith(f"{_MODELS}/"):
-            await self._send_one(unquote(path.removeprefix(f"{_MODELS}/")), send)
+        elif route is MODEL:
+            await self._send_one(unquote(scope["path"].removeprefix(MODEL.path)), get_principal(scope), send)
         else:
             await self._app(scope, receive, send)
 
-    async def _send_one(self, name: str, send: Send) -> None:
-        for card in model_cards(self._catalog(), created=self._started_at):
+    async def _send_one(self, name: str, principal: Principal, send: Send) -> None:
+        for card in self._cards(principal):
             if card["id"] == name:
                 await send_json(send, status=200, content=card)
                 return
@@ -55,9 +54,14 @@ class ModelsLayer:
             send, NotFoundError(f"The model '{name}' does not exist; GET /v1/models lists those that do.")
         )
 
+    def _cards(self, principal: Principal) -> list[JsonObject]:
+        catalog = self._catalog()
+        cards = model_cards(catalog, embedder_name=self._embedder_name, created=self._started_at)
+        return [card for card in cards if _is_for(principal, card)]
 
-def model_cards(catalog: Catalog, *, created: int) -> list[JsonObject]:
-    """One OpenAI model object per callable name: the base, the specialists, the adapter versions, in this order."""
+
+def model_cards(catalog: Catalog, *, embedder_name: str, created: int) -> list[JsonObject]:
+    """One OpenAI model object per callable name: base, specialists, adapter versions, embedder, in this order."""
     cards: list[JsonObject] = [_card(catalog.base_name, kind="base", parent=None, created=created)]
     for name, specialist in sorted(catalog.specialists.items()):
         card = _card(name, kind="specialist", parent=catalog.base_name, created=created)
@@ -66,8 +70,13 @@ def model_cards(catalog: Catalog, *, created: int) -> list[JsonObject]:
         cards.append(card)
     versions = {manifest.ref for manifest in catalog.adapters.values()}
     cards += [_card(ref, kind="adapter", parent=catalog.base_name, created=created) for ref in sorted(versions)]
-    return cards
+    return [*cards, _card(embedder_name, kind="embedder", parent=None, created=created)]
 
 
 def _card(name: str, *, kind: str, parent: str | None, created: int) -> JsonObject:
     return {"id": name, "object": "model", "created": created, "owned_by": "graftwork", "kind": kind, "parent": parent}
+
+
+def _is_for(principal: Principal, card: JsonObject) -> bool:
+    collection = card.get("collection")
+    return may_call(principal, name=str(card["id"]), collection=collection if isinstance(collection, str) else None)

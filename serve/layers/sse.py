@@ -10,6 +10,27 @@ from serve.layers.call import JsonObject
 
 _DONE = b"data: [DONE]"
 _DATA = b"data: "
+_END = b"\n\n"
+
+
+class Events:
+    """Cuts a stream into its events; what vLLM sends at once is one, so that nothing waits here in practice."""
+
+    def __init__(self) -> None:
+        """Start at the beginning of a stream."""
+        self._held = b""
+
+    def feed(self, data: bytes, *, last: bool) -> list[bytes]:
+        """Take bytes of the stream and return the events that are whole, each with the blank line behind it.
+
+        Args:
+            data: The next bytes.
+            last: Whether these are the last ones; what is left then comes as it is.
+        """
+        *whole, rest = (self._held + data).split(_END)
+        events = [event + _END for event in whole]
+        self._held = b"" if last else rest
+        return [*events, rest] if last and rest else events
 
 
 @dataclass(slots=True)

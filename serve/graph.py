@@ -1,0 +1,127 @@
+"""The layers around vLLM's app, put together in the order of `serve.layers`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from starlette.types import ASGIApp
+
+from serve.admission.gate import Gate
+from serve.catalog import Catalog
+from serve.layers.adapter import AdapterLayer
+from serve.layers.admission import AdmissionLayer
+from serve.layers.authenticate import AuthenticateLayer
+from serve.layers.call import Call, Usage
+from serve.layers.citation import CitationLayer
+from serve.layers.context import ContextLayer
+from serve.layers.embeddings import EmbeddingsLayer
+from serve.layers.engine import EngineLayer
+from serve.layers.errors import ErrorLayer
+from serve.layers.health import HealthLayer
+from serve.layers.lifetime import LifetimeLayer
+from serve.layers.models import ModelsLayer
+from serve.layers.resolve import ResolveLayer
+from serve.layers.routes import RouteLayer
+from serve.principal import Principal
+from serve.residency.manager import Residency
+from serve.retriever import Embedding, Retrieval
+from serve.settings import AppArgs
+from train.registry.manifest import AdapterManifest
+
+
+@dataclass(frozen=True, slots=True)
+class EngineState:
+    """What the layers ask of a running engine.
+
+    Attributes:
+        lives: Whether it can work.
+        tokens_so_far: Tokens of prompt and answer that a request has cost, by its id in the engine.
+    """
+
+    lives: Callable[[], bool]
+    tokens_so_far: Callable[[str], tuple[int, int]]
+
+    def spent(self, call: Call) -> Usage | None:
+        """What a call that is about to be cancelled has cost."""
+        if call.engine_id is None or call.usage is None or call.usage.total:
+            return call.usage
+        prompt, completion = self.tokens_so_far(call.engine_id)
+        return Usage(prompt=prompt, completion=completion)
+
+
+class View(Protocol):
+    """What the layers ask of the registry."""
+
+    @property
+    def catalog(self) -> Catalog:
+        """The names of this moment."""
+
+    async def adapter_path(self, manifest: AdapterManifest) -> Path:
+        """Checked folder of an adapter version; raises GraftworkError where a file is not as published."""
+
+
+class Retriever(Retrieval, Embedding, Protocol):
+    """What the layers ask of the retriever deployment."""
+
+
+def assemble_layers(
+    app: ASGIApp,
+    *,
+    view: View,
+    residency: Residency,
+    retriever: Retriever,
+    count_tokens: Callable[[str], int],
+    max_model_len: int,
+    engine: EngineState,
+    check_key: Callable[[str], Principal | None] | None,
+    args: AppArgs,
+) -> ASGIApp:
+    """Put the layers around vLLM's app; the request meets the last one named here first.
+
+    Args:
+        app: vLLM's own app.
+        view: What the registry has now.
+        residency: Keeps adapters in the engine.
+        retriever: Searches and embeds.
+        count_tokens: Counts a text's tokens with the base model's tokenizer.
+        max_model_len: The engine's context length in tokens.
+        engine: The running engine.
+        check_key: Says whose a key is; None where the app asks for none.
+        args: The application's arguments.
+    """
+    serve = args.serve
+    gate = Gate(running=serve.max_concurrent_requests, waiting=serve.max_queued_requests)
+    app = CitationLayer(EngineLayer(app))
+    app = ContextLayer(
+        app,
+        retrieval=retriever,
+        count_tokens=count_tokens,
+        max_model_len=max_model_len,
+        timeout_s=serve.retrieval_timeout_s,
+    )
+    app = AdapterLayer(
+        app,
+        residency=residency,
+        path_of=view.adapter_path,
+        engine_base=serve.base_name,
+        wait_s=serve.adapter_wait_s,
+    )
+    app = EmbeddingsLayer(app, embedding=retriever)
+    app = AdmissionLayer(app, gate=gate, engine_lives=engine.lives)
+    app = LifetimeLayer(app, deadline_s=serve.request_timeout_s, spent=engine.spent)
+    app = ResolveLayer(
+        app,
+        catalog=lambda: view.catalog,
+        embedder_name=serve.embedder_name,
+        max_body_bytes=serve.max_body_bytes,
+        timeout_s=serve.body_timeout_s,
+    )
+    app = ModelsLayer(app, catalog=lambda: view.catalog, embedder_name=serve.embedder_name, started_at=int(time.time()))
+    app = RouteLayer(app)
+    app = AuthenticateLayer(app, check=check_key, tenant=args.indexer.default_tenant)
+    app = HealthLayer(app, engine_lives=engine.lives, revision=lambda: view.catalog.revision)
+    return ErrorLayer(app)

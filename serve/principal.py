@@ -1,0 +1,55 @@
+"""Who sends a request, and what that one may do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from starlette.types import Scope
+
+_SCOPE_KEY = "graftwork.principal"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one key may take; None is no limit.
+
+    Attributes:
+        requests_per_minute: Requests within any minute.
+        tokens_per_minute: Tokens within any minute, of prompts and answers together.
+        streams: Streams open at the same time.
+    """
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    streams: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The sender of a request; comes from its key alone, never from the request's body.
+
+    Attributes:
+        tenant: Whose documents may be seen and whose cached blocks are shared.
+        key_id: Public name of the key; None where the app asks for no keys.
+        models: Model names that may be called, as clients write them; None is all.
+        collections: Collections that specialists may answer from; None is all.
+        limits: What the key may take.
+    """
+
+    tenant: str
+    key_id: str | None = None
+    models: frozenset[str] | None = None
+    collections: frozenset[str] | None = None
+    limits: Limits = Limits()
+
+
+def put_principal(scope: Scope, principal: Principal) -> None:
+    """Attach its sender to a request."""
+    scope[_SCOPE_KEY] = principal
+
+
+def get_principal(scope: Scope) -> Principal:
+    """The request's sender, whom `AuthenticateLayer` attached."""
+    principal = scope[_SCOPE_KEY]
+    assert isinstance(principal, Principal)
+    return principal
