@@ -115,12 +115,12 @@ async def test_requests_for_all_specialists_at_once_do_not_mix(stack: Stack) -> 
 def test_an_unknown_model_is_404_in_openais_shape(stack: Stack) -> None:
     with pytest.raises(openai.NotFoundError) as caught:
         stack.client.chat.completions.create(model="nobody", messages=QUESTION)
-    error = caught.value.body
-    assert error == {
+    assert caught.value.body == {
         "message": "The model 'nobody' does not exist; GET /v1/models lists those that do.",
         "type": "invalid_request_error",
         "param": "model",
         "code": "model_not_found",
+        "request_id": caught.value.request_id,
     }
     assert caught.value.request_id
 
@@ -144,15 +144,20 @@ def test_a_generous_retrieval_is_cut_to_what_the_model_takes(stack: Stack) -> No
 def test_what_is_no_request_is_a_400(stack: Stack, content: bytes) -> None:
     response = stack.http.post("/v1/chat/completions", content=content, headers={"content-type": "application/json"})
     assert response.status_code == 400
-    assert set(response.json()["error"]) == {"message", "type", "param", "code"}
+    error = response.json()["error"]
+    assert set(error) == {"message", "type", "param", "code", "request_id"}
+    assert isinstance(error["code"], str)
 
 
 def test_only_the_listed_routes_of_the_engine_are_open(stack: Stack) -> None:
-    for path in ("/v1/responses", "/v1/messages", "/invocations", "/inference/v1/generate"):
+    for path in ("/invocations", "/inference/v1/generate", "/v1/load_lora_adapter", "/sleep", "/v1/messages/count_tokens"):
         response = stack.http.post(path, json={"model": "base", "input": "rope", "messages": QUESTION})
         assert (response.status_code, response.json()["error"]["code"]) == (404, "unknown_url")
-    for path in ("/health", "/healthz", "/metrics", "/version"):
-        assert stack.http.get(path).status_code == 200
+    for path in ("/health", "/metrics", "/version", "/docs", "/openapi.json"):
+        assert stack.http.get(path).status_code == 404
+    assert stack.http.get("/v1/chat/completions").headers["allow"] == "POST"
+    assert stack.http.get("/healthz").json() == {"status": "ok"}
+    assert stack.http.get("/readyz").json()["status"] == "ready"
     tokens = stack.http.post("/tokenize", json={"model": "base", "prompt": "rope"}).json()["tokens"]
     assert "rope" in stack.http.post("/detokenize", json={"model": "base", "tokens": tokens}).json()["prompt"]
 
