@@ -118,6 +118,7 @@ def _watch(
     json: bool,
 ) -> None:
     from deploy.cli.watch import index_on_change, summary
+    from deploy.local.interrupts import remembered_interrupt
     from indexer.sources.changes import following, watched_folders
 
     if lists:
@@ -132,8 +133,13 @@ def _watch(
 
     folders = watched_folders(given)
     find()
-    with quiet_stdout(json) as out, following(folders) as changes, _indexing(settings, options) as indexing:
-        index_on_change(changes, run=lambda: indexing.run(find()), tell=lambda report: tell(report, out))
+    with (
+        quiet_stdout(json) as out,
+        following(folders) as changes,
+        _indexing(settings, options) as indexing,
+        remembered_interrupt(changes.tell) as check,
+    ):
+        index_on_change(changes, run=lambda: indexing.run(find()), tell=lambda report: tell(report, out), check=check)
 
 
 @contextmanager

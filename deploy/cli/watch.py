@@ -22,6 +22,7 @@ def index_on_change(
     *,
     run: Callable[[], IndexReport],
     tell: Callable[[IndexReport], None],
+    check: Callable[[], None] = lambda: None,
     retry_s: float = RETRY_S,
 ) -> None:
     """Index, and index again at every change, until interrupted.
@@ -33,6 +34,7 @@ def index_on_change(
         changes: Followed since before the first run, so that nothing that changes during a run is missed.
         run: Indexes once.
         tell: Shows what a run did.
+        check: Raises where the user has interrupted and it went unnoticed.
         retry_s: Seconds until a failed run is tried again.
 
     Raises:
@@ -43,7 +45,9 @@ def index_on_change(
     tell(run())
     wait_s: float | None = None
     while True:
+        check()
         changes.wait(wait_s)
+        check()
         try:
             report = run()
         except (GraftworkError, OSError, MilvusException) as error:

@@ -36,6 +36,34 @@ def uninterrupted() -> Iterator[Callable[[], AbstractContextManager[None]]]:
 
 
 @contextmanager
+def remembered_interrupt(wake: Callable[[], None]) -> Iterator[Callable[[], None]]:
+    """Lets no Ctrl-C get lost in a block that lasts until one comes.
+
+    Python drops an exception that a signal raises while a destructor or a callback of C code runs, of which Ray and
+    gRPC have many ("Exception ignored in"). So SIGINT is noted, besides raising KeyboardInterrupt as ever.
+
+    Args:
+        wake: Called at a SIGINT, to end what the block waits for.
+
+    Yields what raises KeyboardInterrupt where a SIGINT came that raised it to no avail.
+    """
+    came = False
+
+    def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        nonlocal came
+        came = True
+        wake()
+        raise KeyboardInterrupt
+
+    def check() -> None:
+        if came:
+            raise KeyboardInterrupt
+
+    with _handled(dict.fromkeys(_heeded((signal.SIGINT,)), note)):
+        yield check
+
+
+@contextmanager
 def _first_raises(numbers: Iterable[int]) -> Iterator[None]:
     open_to_signals = True
 

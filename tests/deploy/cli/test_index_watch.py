@@ -6,8 +6,10 @@ One command runs from the first test to the last; each goes on where the one bef
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,12 +47,16 @@ class Watch:
             pass
         return line
 
+    def rest(self) -> str:
+        """What is printed on standard error until it ends."""
+        time.sleep(1)
+        return "".join(list(self.errors.queue))
+
     def _next(self, lines: Queue[str]) -> str:
         try:
             return lines.get(timeout=RUN_S)
         except Empty:
-            said = "".join(list(self.errors.queue))
-            raise AssertionError(f"nothing came; exit code {self.command.poll()}, errors: {said}") from None
+            raise AssertionError(f"nothing came; exit code {self.command.poll()}: {self.rest()}") from None
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +66,8 @@ def watch(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Iterator
     docs = folder / "docs"
     docs.mkdir()
     (docs / "a.md").write_text("# Lamps\n\nThe red lamp burns colza oil.")
-    command = home.start("index", str(docs), "--collection", "lamps", "--sync", "--watch", "--json")
+    options = ("--collection", "lamps", "--sync", "--watch", "--json")
+    command = home.start("index", str(docs), *options, variables={"PYTHONFAULTHANDLER": "1"})
     yield Watch(home, docs, command, lines_of(command.stdout), lines_of(command.stderr))
     home.clear()
 
@@ -97,7 +104,11 @@ def test_the_next_file_is_indexed_after_an_error(watch: Watch) -> None:
 
 def test_ctrl_c_ends_it(watch: Watch) -> None:
     press_ctrl_c(watch.command)
-    assert watch.command.wait(END_S) == 130
+    try:
+        assert watch.command.wait(END_S) == 130
+    except subprocess.TimeoutExpired:
+        watch.command.send_signal(signal.SIGABRT)
+        raise AssertionError(f"it goes on: {watch.error(of='most recent call first')}{watch.rest()}") from None
 
 
 def test_nothing_of_it_is_left(watch: Watch) -> None:

@@ -108,3 +108,15 @@ def test_output_that_nobody_takes_any_more_ends_it() -> None:
 
     with pytest.raises(BrokenPipeError):
         index_on_change(Told(), run=runs(report(1), report(1)), tell=tell)
+
+
+def test_an_interrupt_that_went_unnoticed_ends_it_after_the_run() -> None:
+    told: list[IndexReport] = []
+
+    def check() -> None:
+        if told:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        index_on_change(Told(), run=runs(report(1), report(1)), tell=told.append, check=check)
+    assert len(told) == 1

@@ -9,7 +9,7 @@ from types import FrameType
 
 import pytest
 
-from deploy.local.interrupts import ending_signals_raise, uninterrupted
+from deploy.local.interrupts import ending_signals_raise, remembered_interrupt, uninterrupted
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 CODES = {signal.SIGTERM: 143, signal.SIGHUP: 129}
@@ -139,3 +139,29 @@ def test_other_threads_change_no_handlers() -> None:
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+class InterruptedWhenDropped:
+    """Is interrupted in its destructor, where Python drops the exception."""
+
+    def __del__(self) -> None:
+        send(signal.SIGINT)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_that_python_drops_is_not_lost(outside: list[int]) -> None:
+    woken = threading.Event()
+    with remembered_interrupt(woken.set) as check:
+        check()
+        InterruptedWhenDropped()
+        assert woken.is_set()
+        with pytest.raises(KeyboardInterrupt):
+            check()
+    send(signal.SIGINT)
+    assert outside == [signal.SIGINT]
+
+
+def test_any_other_interrupt_comes_at_once(outside: list[int]) -> None:
+    with pytest.raises(KeyboardInterrupt), remembered_interrupt(lambda: None):
+        send(signal.SIGINT)
+    assert outside == []
