@@ -24,9 +24,11 @@ from serve.layers.errors import ErrorLayer
 from serve.layers.health import HealthLayer
 from serve.layers.lifetime import LifetimeLayer
 from serve.layers.models import ModelsLayer
+from serve.layers.quota import QuotaLayer
 from serve.layers.resolve import ResolveLayer
 from serve.layers.routes import RouteLayer
 from serve.principal import Principal
+from serve.quota.quota import Quota
 from serve.residency.manager import Residency
 from serve.retriever import Embedding, Retrieval
 from serve.settings import AppArgs
@@ -78,6 +80,7 @@ def assemble_layers(
     max_model_len: int,
     engine: EngineState,
     check_key: Callable[[str], Principal | None] | None,
+    quota: Quota,
     args: AppArgs,
 ) -> ASGIApp:
     """Put the layers around vLLM's app; the request meets the last one named here first.
@@ -91,6 +94,7 @@ def assemble_layers(
         max_model_len: The engine's context length in tokens.
         engine: The running engine.
         check_key: Says whose a key is; None where the app asks for none.
+        quota: Limits of keys.
         args: The application's arguments.
     """
     serve = args.serve
@@ -113,6 +117,7 @@ def assemble_layers(
     app = EmbeddingsLayer(app, embedding=retriever)
     app = AdmissionLayer(app, gate=gate, engine_lives=engine.lives)
     app = LifetimeLayer(app, deadline_s=serve.request_timeout_s, spent=engine.spent)
+    app = QuotaLayer(app, quota=quota, max_model_len=max_model_len)
     app = ResolveLayer(
         app,
         catalog=lambda: view.catalog,

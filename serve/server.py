@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from serve import contact
 from serve.graph import EngineState, assemble_layers
+from serve.quota.quota import open_quota
 from serve.registry_view import RegistryView
 from serve.residency.manager import Residency
 from serve.retriever import RemoteRetrieval, RetrieverHandle
@@ -71,6 +72,7 @@ class SpecialistServer(LLMServer):
                 lives=partial(contact.engine_lives, self), tokens_so_far=partial(contact.tokens_so_far, self)
             ),
             check_key=None,
+            quota=open_quota(serve.quota),
             args=self._args,
         )
 

@@ -21,6 +21,7 @@ from serve.embeddings import Embedded, EmbeddingRequest
 from serve.graph import EngineState, assemble_layers
 from serve.layers.http import read_body, send_json
 from serve.principal import Principal
+from serve.quota.quota import Quota
 from serve.residency.manager import EngineAdapter, Residency
 from serve.retriever import Query
 from serve.settings import AppArgs, ServeSettings
@@ -250,6 +251,7 @@ def graph() -> Graph:
         max_model_len=1000,
         engine=EngineState(lives=lambda: engine.lives, tokens_so_far=lambda _: (7, 3)),
         check_key=lambda token: principals.get(token) if principals else Principal(tenant="default"),
+        quota=Quota(shared=None, when_away="local", retry_s=1.0),
         args=args,
     )
     headers = {"x-request-id": "r1"}
