@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 from indexer.settings import IndexerSettings
+from serve.telemetry.settings import TelemetrySettings
 
 # Where replicas find the Milvus token: Serve writes the arguments of an app into its logs.
 MILVUS_TOKEN_VARIABLE = "GRAFTWORK_INDEXER__MILVUS_TOKEN"
@@ -88,6 +89,9 @@ class ServeSettings(BaseModel):
     )
     shutdown_grace_s: float = Field(
         10.0, ge=0, description="Seconds running requests get to finish when a replica stops."
+    )
+    telemetry: TelemetrySettings = Field(
+        default_factory=TelemetrySettings, description="Metrics, traces and logs of requests."
     )
 
     @field_validator("max_lora_rank")

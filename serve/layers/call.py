@@ -11,6 +11,7 @@ from starlette.types import Scope
 
 from indexer.passages import Passage
 from serve.catalog import Target
+from serve.principal import Principal
 
 _SCOPE_KEY = "graftwork.call"
 
@@ -32,7 +33,15 @@ class Call:
         generation: Generation of the collection that answered.
         retrieval: What became of the retrieval.
         timings: Milliseconds per stage.
+        begun: `time.perf_counter()` at the start of each stage in `timings` that was clocked.
         started: `time.perf_counter()` when the request arrived.
+        principal: Who sends it.
+        tokens_used: Tokens it cost.
+        prompt_tokens: Tokens of the prompt.
+        completion_tokens: Tokens that were generated.
+        cached_tokens: Prompt tokens that were in the engine's cache; None where it does not say.
+        first_token_at: `time.perf_counter()` at the first token.
+        token_gaps: Seconds between the chunks of a stream.
     """
 
     route: Literal["chat", "completions"]
@@ -46,7 +55,15 @@ class Call:
     generation: int | None = None
     retrieval: Literal["off", "found", "none found", "failed"] = "off"
     timings: dict[str, float] = field(default_factory=dict)
+    begun: dict[str, float] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
+    principal: Principal | None = None
+    tokens_used: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int | None = None
+    first_token_at: float | None = None
+    token_gaps: list[float] = field(default_factory=list)
 
     @property
     def stream(self) -> bool:
@@ -55,6 +72,7 @@ class Call:
 
     def clock(self, stage: str, since: float) -> None:
         """Record the milliseconds since `since` (a `time.perf_counter()` value) under a stage."""
+        self.begun[stage] = since
         self.timings[stage] = round((time.perf_counter() - since) * 1000, 3)
 
 
