@@ -1,4 +1,4 @@
-"""What the metrics of an instance say between two looks: rates, quantiles and shares by model. Pure but for `scrape`."""
+"""What the metrics of an instance say between two looks: rates, quantiles, shares. Pure but for `scrape`."""
 
 from __future__ import annotations
 
