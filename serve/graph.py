@@ -27,11 +27,13 @@ from serve.layers.models import ModelsLayer
 from serve.layers.quota import QuotaLayer
 from serve.layers.resolve import ResolveLayer
 from serve.layers.routes import RouteLayer
+from serve.layers.telemetry import TelemetryLayer
 from serve.principal import Principal
 from serve.quota.quota import Quota
 from serve.residency.manager import Residency
 from serve.retriever import Embedding, Retrieval
 from serve.settings import AppArgs
+from serve.telemetry.wiring import Telemetry
 from train.registry.manifest import AdapterManifest
 
 
@@ -81,6 +83,8 @@ def assemble_layers(
     engine: EngineState,
     check_key: Callable[[str], Principal | None] | None,
     quota: Quota,
+    gate: Gate,
+    telemetry: Telemetry | None,
     args: AppArgs,
 ) -> ASGIApp:
     """Put the layers around vLLM's app; the request meets the last one named here first.
@@ -95,10 +99,11 @@ def assemble_layers(
         engine: The running engine.
         check_key: Says whose a key is; None where the app asks for none.
         quota: Limits of keys.
+        gate: Who may pass to the engine.
+        telemetry: What is told of requests; None tells nothing.
         args: The application's arguments.
     """
     serve = args.serve
-    gate = Gate(running=serve.max_concurrent_requests, waiting=serve.max_queued_requests)
     app = CitationLayer(EngineLayer(app))
     app = ContextLayer(
         app,
@@ -129,4 +134,5 @@ def assemble_layers(
     app = RouteLayer(app)
     app = AuthenticateLayer(app, check=check_key, tenant=args.indexer.default_tenant)
     app = HealthLayer(app, engine_lives=engine.lives, revision=lambda: view.catalog.revision)
-    return ErrorLayer(app)
+    app = ErrorLayer(app)
+    return TelemetryLayer(app, sink=telemetry.sink, tracing=telemetry.tracing) if telemetry is not None else app
