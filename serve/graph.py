@@ -24,12 +24,16 @@ from serve.layers.errors import ErrorLayer
 from serve.layers.health import HealthLayer
 from serve.layers.lifetime import LifetimeLayer
 from serve.layers.models import ModelsLayer
+from serve.layers.quota import QuotaLayer
 from serve.layers.resolve import ResolveLayer
 from serve.layers.routes import RouteLayer
+from serve.layers.telemetry import TelemetryLayer
 from serve.principal import Principal
+from serve.quota.quota import Quota
 from serve.residency.manager import Residency
 from serve.retriever import Embedding, Retrieval
 from serve.settings import AppArgs
+from serve.telemetry.wiring import Telemetry
 from train.registry.manifest import AdapterManifest
 
 
@@ -78,6 +82,9 @@ def assemble_layers(
     max_model_len: int,
     engine: EngineState,
     check_key: Callable[[str], Principal | None] | None,
+    quota: Quota,
+    gate: Gate,
+    telemetry: Telemetry | None,
     args: AppArgs,
 ) -> ASGIApp:
     """Put the layers around vLLM's app; the request meets the last one named here first.
@@ -91,10 +98,12 @@ def assemble_layers(
         max_model_len: The engine's context length in tokens.
         engine: The running engine.
         check_key: Says whose a key is; None where the app asks for none.
+        quota: Limits of keys.
+        gate: Who may pass to the engine.
+        telemetry: What is told of requests; None tells nothing.
         args: The application's arguments.
     """
     serve = args.serve
-    gate = Gate(running=serve.max_concurrent_requests, waiting=serve.max_queued_requests)
     app = CitationLayer(EngineLayer(app))
     app = ContextLayer(
         app,
@@ -113,6 +122,7 @@ def assemble_layers(
     app = EmbeddingsLayer(app, embedding=retriever)
     app = AdmissionLayer(app, gate=gate, engine_lives=engine.lives)
     app = LifetimeLayer(app, deadline_s=serve.request_timeout_s, spent=engine.spent)
+    app = QuotaLayer(app, quota=quota, max_model_len=max_model_len)
     app = ResolveLayer(
         app,
         catalog=lambda: view.catalog,
@@ -124,4 +134,5 @@ def assemble_layers(
     app = RouteLayer(app)
     app = AuthenticateLayer(app, check=check_key, tenant=args.indexer.default_tenant)
     app = HealthLayer(app, engine_lives=engine.lives, revision=lambda: view.catalog.revision)
-    return ErrorLayer(app)
+    app = ErrorLayer(app)
+    return TelemetryLayer(app, sink=telemetry.sink, tracing=telemetry.tracing) if telemetry is not None else app

@@ -23,6 +23,11 @@ class Limits:
     tokens_per_minute: int | None = None
     streams: int | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing is limited."""
+        return self == Limits()
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:

@@ -11,11 +11,14 @@ from ray.serve.llm.deployment import LLMServer
 from starlette.types import ASGIApp
 
 from serve import contact
+from serve.admission.gate import Gate
 from serve.graph import EngineState, assemble_layers
+from serve.quota.quota import open_quota
 from serve.registry_view import RegistryView
 from serve.residency.manager import Residency
 from serve.retriever import RemoteRetrieval, RetrieverHandle
 from serve.settings import AppArgs
+from serve.telemetry.wiring import start_telemetry
 from train.base_model import resolve_base
 from train.registry.registry import AdapterRegistry
 
@@ -60,6 +63,11 @@ class SpecialistServer(LLMServer):
         )
         self._following = asyncio.create_task(self._view.follow())
         residency = Residency(contact.VLLMAdapters(self), capacity=serve.resident_adapters, wait_s=serve.adapter_wait_s)
+        self._telemetry = await start_telemetry(serve.telemetry)
+        gate = Gate(running=serve.max_concurrent_requests, waiting=serve.max_queued_requests)
+        self._load = asyncio.create_task(
+            self._telemetry.follow(running=lambda: gate.running, waiting=lambda: gate.waiting)
+        )
         return assemble_layers(
             app,
             view=self._view,
@@ -71,6 +79,9 @@ class SpecialistServer(LLMServer):
                 lives=partial(contact.engine_lives, self), tokens_so_far=partial(contact.tokens_so_far, self)
             ),
             check_key=None,
+            quota=open_quota(serve.quota, on_away=self._telemetry.metrics.count_quota_away),
+            gate=gate,
+            telemetry=self._telemetry,
             args=self._args,
         )
 

@@ -8,6 +8,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 from indexer.settings import IndexerSettings
+from serve.quota.settings import QuotaSettings
+from serve.telemetry.settings import TelemetrySettings
 
 # Where replicas find the Milvus token: Serve writes the arguments of an app into its logs.
 MILVUS_TOKEN_VARIABLE = "GRAFTWORK_INDEXER__MILVUS_TOKEN"
@@ -92,6 +94,10 @@ class ServeSettings(BaseModel):
         "embedder",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$",
         description="Model name under which clients reach the embedder, for POST /v1/embeddings.",
+    )
+    quota: QuotaSettings = Field(default_factory=QuotaSettings, description="How the limits of keys are counted.")
+    telemetry: TelemetrySettings = Field(
+        default_factory=TelemetrySettings, description="What the app tells of its requests."
     )
     shutdown_grace_s: float = Field(
         10.0, ge=0, description="Seconds running requests get to finish when a replica stops."

@@ -1,6 +1,6 @@
 """The `graftwork` command.
 
-    graftwork up | down | status | logs | doctor | settings
+    graftwork up | down | status | top | logs | doctor | settings
     graftwork index SOURCE... --collection C      graftwork search QUERY --collection C
     graftwork collections list | show | diff | rollback | prune | evaluate
     graftwork documents list | show | delete
@@ -37,6 +37,7 @@ from deploy.cli import (
     reports,
     search,
     specialists,
+    top,
     train,
 )
 from deploy.cli.context import CliContext, report
@@ -81,7 +82,7 @@ def options(
     context.obj = CliContext(config, home)
 
 
-for group in (lifecycle, reports, logs, index, search, train, answers, demo):
+for group in (lifecycle, reports, top, logs, index, search, train, answers, demo):
     group.register(app)
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(specialists.app, name="specialists")

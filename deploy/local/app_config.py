@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from serve.settings import MILVUS_TOKEN_VARIABLE, AppArgs
+from serve.telemetry.logs import serve_logging
 
 if TYPE_CHECKING:
     from deploy.settings import Settings
@@ -20,6 +21,7 @@ def serve_config(settings: Settings) -> dict[str, JsonValue]:
     return {
         "proxy_location": "EveryNode",
         "http_options": {"host": settings.serve.host, "port": settings.serve.port},
+        "logging_config": serve_logging(settings.serve.telemetry.log_format),
         "applications": [
             {"name": APP_NAME, "import_path": IMPORT_PATH, "route_prefix": "/", "args": application_args(settings)}
         ],

@@ -174,6 +174,7 @@ def _start(
         cpus=settings.deploy.logical_cpus,
         gpus=settings.deploy.gpus,
         object_store_bytes=settings.deploy.object_store_mib * 2**20,
+        metrics_port=ports["metrics"],
     )
     _timed(progress, "ray", f"Ray on port {ports['ray']}", lambda: start_ray(options, environment=environment))
     for process in principal_processes(processes.find(instance=state.instance, temp_dir=temp_dir)):
@@ -273,6 +274,7 @@ def _initial_state(loaded: LoadedSettings) -> InstanceState:
         "api": f"http://{in_url(settings.serve.host)}:{ports['http']}",
         "dashboard": f"http://{HOST}:{ports['dashboard']}",
         "milvus": settings.indexer.milvus_uri,
+        "metrics": f"http://{HOST}:{ports['metrics']}/metrics",
     }
     if settings.serve.haproxy:
         urls["haproxy_metrics"] = f"http://{HOST}:{ports['haproxy_metrics']}/metrics"

@@ -23,7 +23,7 @@ _ROLES = {"gcs": "gcs/gcs_server", "raylet": "raylet/raylet", "dashboard": "dash
 
 @dataclass(frozen=True, slots=True)
 class RayNodeOptions:
-    """What `ray start` is asked for; sizes in bytes, `gpus` None lets Ray count."""
+    """What `ray start` is asked for; sizes in bytes, `gpus` None lets Ray count, `metrics_port` None lets it choose."""
 
     port: int
     client_port: int
@@ -33,6 +33,7 @@ class RayNodeOptions:
     cpus: int
     gpus: int | None
     object_store_bytes: int
+    metrics_port: int | None = None
 
 
 def start_command(options: RayNodeOptions) -> list[str]:
@@ -52,6 +53,9 @@ def start_command(options: RayNodeOptions) -> list[str]:
     command += ["--temp-dir", str(options.temp_dir), "--num-cpus", str(options.cpus)]
     command += ["--object-store-memory", str(options.object_store_bytes)]
     command += ["--disable-usage-stats", "--log-style", "record", "--log-color", "false"]
+    if options.metrics_port is not None:
+        # On the loopback address like the node itself: dashboard/modules/reporter/reporter_agent.py.
+        command += ["--metrics-export-port", str(options.metrics_port)]
     if options.gpus is not None:
         command += ["--num-gpus", str(options.gpus)]
     return command

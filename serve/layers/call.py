@@ -61,6 +61,7 @@ class Call:
         first_token: `time.perf_counter()` when the first token of a stream came.
         token_gaps: Seconds between the tokens of a stream, in order.
         timings: Milliseconds per stage.
+        begun: `time.perf_counter()` at the start of each stage in `timings` that was clocked.
         started: `time.perf_counter()` when the request arrived.
     """
 
@@ -81,6 +82,7 @@ class Call:
     first_token: float | None = None
     token_gaps: list[float] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
+    begun: dict[str, float] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
 
     @property
@@ -90,6 +92,7 @@ class Call:
 
     def clock(self, stage: str, since: float) -> None:
         """Record the milliseconds since `since` (a `time.perf_counter()` value) under a stage."""
+        self.begun[stage] = since
         self.timings[stage] = round((time.perf_counter() - since) * 1000, 3)
 
 

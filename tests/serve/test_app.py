@@ -150,7 +150,13 @@ def test_what_is_no_request_is_a_400(stack: Stack, content: bytes) -> None:
 
 
 def test_only_the_listed_routes_of_the_engine_are_open(stack: Stack) -> None:
-    for path in ("/invocations", "/inference/v1/generate", "/v1/load_lora_adapter", "/sleep", "/v1/messages/count_tokens"):
+    for path in (
+        "/invocations",
+        "/inference/v1/generate",
+        "/v1/load_lora_adapter",
+        "/sleep",
+        "/v1/messages/count_tokens",
+    ):
         response = stack.http.post(path, json={"model": "base", "input": "rope", "messages": QUESTION})
         assert (response.status_code, response.json()["error"]["code"]) == (404, "unknown_url")
     for path in ("/health", "/metrics", "/version", "/docs", "/openapi.json"):

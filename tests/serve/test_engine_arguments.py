@@ -40,10 +40,23 @@ def test_on_cpu_the_cache_is_small_unless_something_sizes_it() -> None:
 
 
 def test_nothing_is_compiled_on_cpu_unless_the_user_wants_it() -> None:
-    assert engine_environment(ServeSettings(), accelerator="cpu") == {"TORCH_COMPILE_DISABLE": "1"}
-    assert engine_environment(ServeSettings(), accelerator="gpu") == {}
+    assert engine_environment(ServeSettings(), accelerator="cpu")["TORCH_COMPILE_DISABLE"] == "1"
+    assert "TORCH_COMPILE_DISABLE" not in engine_environment(ServeSettings(), accelerator="gpu")
     wanted = ServeSettings(engine_environment={"TORCH_COMPILE_DISABLE": "0"})
-    assert engine_environment(wanted, accelerator="cpu") == {"TORCH_COMPILE_DISABLE": "0"}
+    assert engine_environment(wanted, accelerator="cpu")["TORCH_COMPILE_DISABLE"] == "0"
+
+
+def test_no_user_setting_has_prompts_logged() -> None:
+    loud = ServeSettings(
+        engine={"enable_log_requests": True, "enable_log_outputs": True},
+        engine_environment={"RAYLLM_ENABLE_REQUEST_PROMPT_LOGS": "1"},
+    )
+    arguments = engine_arguments(loud, accelerator="cpu")
+    assert not arguments["enable_log_requests"]
+    assert not arguments["enable_log_outputs"]
+    environment = engine_environment(loud, accelerator="cpu")
+    assert environment["RAYLLM_ENABLE_REQUEST_PROMPT_LOGS"] == "0"
+    assert environment["VLLM_NO_USAGE_STATS"] == "1"
 
 
 def test_auto_follows_the_installed_build() -> None:

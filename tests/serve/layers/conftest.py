@@ -16,11 +16,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from indexer.errors import GraftworkError, UnavailableError
 from indexer.passages import Passage, SearchResult
 from indexer.settings import IndexerSettings
+from serve.admission.gate import Gate
 from serve.catalog import Catalog
 from serve.embeddings import Embedded, EmbeddingRequest
 from serve.graph import EngineState, assemble_layers
 from serve.layers.http import read_body, send_json
 from serve.principal import Principal
+from serve.quota.quota import Quota
 from serve.residency.manager import EngineAdapter, Residency
 from serve.retriever import Query
 from serve.settings import AppArgs, ServeSettings
@@ -235,8 +237,6 @@ def graph() -> Graph:
         serve=ServeSettings(
             adapter_wait_s=1.0,
             retrieval_timeout_s=1.0,
-            max_concurrent_requests=2,
-            max_queued_requests=2,
             request_timeout_s=2.0,
             max_body_bytes=200_000,
         ),
@@ -250,6 +250,9 @@ def graph() -> Graph:
         max_model_len=1000,
         engine=EngineState(lives=lambda: engine.lives, tokens_so_far=lambda _: (7, 3)),
         check_key=lambda token: principals.get(token) if principals else Principal(tenant="default"),
+        gate=Gate(running=2, waiting=2),
+        telemetry=None,
+        quota=Quota(shared=None, when_away="local", retry_s=1.0),
         args=args,
     )
     headers = {"x-request-id": "r1"}

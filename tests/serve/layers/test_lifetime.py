@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 
 from starlette.types import Message, Scope
 
@@ -11,7 +12,9 @@ from tests.serve.layers.conftest import Graph
 from tests.serve.layers.test_layers import CHAT, ask, events
 
 
-async def leave_after(graph: Graph, body: dict[str, object], seconds: float) -> list[Message]:
+async def leave_after(
+    graph: Graph, body: dict[str, object], seconds: float, *, headers: Mapping[str, str] | None = None
+) -> list[Message]:
     """Send a request and disconnect; what was answered until then."""
     sent: list[Message] = []
     data = json.dumps(body).encode()
@@ -21,7 +24,8 @@ async def leave_after(graph: Graph, body: dict[str, object], seconds: float) -> 
     async def send(message: Message) -> None:
         sent.append(message)
 
-    scope: Scope = {"type": "http", "method": "POST", "path": CHAT, "headers": [], "query_string": b""}
+    sent_headers = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
+    scope: Scope = {"type": "http", "method": "POST", "path": CHAT, "headers": sent_headers, "query_string": b""}
     task = asyncio.create_task(graph.app(scope, incoming.get, send))
     await asyncio.sleep(seconds)
     incoming.put_nowait({"type": "http.disconnect"})

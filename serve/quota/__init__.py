@@ -1,0 +1,1 @@
+"""What one key may take: requests and tokens in a minute, streams at once."""

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import pytest
+
+from serve.principal import Limits, Principal
+from tests.serve.layers.conftest import Graph
+from tests.serve.layers.test_layers import CHAT, ask
+from tests.serve.layers.test_lifetime import leave_after
+
+ADA = {"authorization": "Bearer ada"}
+
+
+@pytest.fixture
+def limited(graph: Graph) -> Graph:
+    limits = Limits(requests_per_minute=20, tokens_per_minute=100, streams=1)
+    graph.principals["ada"] = Principal(tenant="a", key_id="ada", limits=limits)
+    return graph
+
+
+async def test_a_limit_is_a_429_that_names_key_and_limit(limited: Graph) -> None:
+    body = ask("base", max_tokens=60)
+    for _ in range(2):  # each reserves 77 and uses 15
+        assert (await limited.client.post(CHAT, json=body, headers=ADA)).status_code == 200
+    response = await limited.client.post(CHAT, json=body, headers=ADA)
+    assert (response.status_code, response.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+    assert "'ada' has 100 tokens a minute" in response.json()["error"]["message"]
+    assert 1 <= int(response.headers["retry-after"]) <= 120
+
+
+async def test_a_request_that_no_limit_ever_lets_through_is_a_400(limited: Graph) -> None:
+    response = await limited.client.post(CHAT, json=ask("base", max_tokens=500), headers=ADA)
+    assert response.status_code == 400
+    assert "100 a minute" in response.json()["error"]["message"]
+
+
+async def test_what_fails_before_the_engine_costs_no_tokens(limited: Graph) -> None:
+    limited.engine.lives = False
+    for _ in range(5):
+        response = await limited.client.post(CHAT, json=ask("base", max_tokens=60), headers=ADA)
+        assert response.status_code == 503
+    limited.engine.lives = True
+    assert (await limited.client.post(CHAT, json=ask("base", max_tokens=60), headers=ADA)).status_code == 200
+
+
+async def test_a_client_that_leaves_pays_what_the_engine_has_done(limited: Graph) -> None:
+    limited.engine.lasts_s = 30
+    for _ in range(4):  # each reserves 57; the engine had 7 + 3 when its client left
+        await leave_after(limited, ask("base", max_tokens=40, stream=True), 0.02, headers=ADA)
+    limited.engine.lasts_s = 0
+    assert limited.engine.cancelled == 4
+    response = await limited.client.post(CHAT, json=ask("base", max_tokens=40, stream=True), headers=ADA)
+    assert response.status_code == 200
