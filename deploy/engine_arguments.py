@@ -11,23 +11,31 @@ from pathlib import Path
 
 from indexer.errors import InputError
 
-_CLASSES = ("EngineArgs", "AsyncEngineArgs")
+# Where they stand: those of the engine, and those of its OpenAI routes (tool parsers, chat templates).
+_CLASSES = {
+    "engine/arg_utils.py": ("EngineArgs", "AsyncEngineArgs"),
+    "entrypoints/launchers/cli_args.py": ("BaseFrontendArgs", "FrontendArgs"),
+}
 
 
 @functools.cache
 def known_arguments() -> frozenset[str]:
-    """Names of vLLM's engine arguments, read from the source of the installed version; empty where vLLM is missing."""
+    """Names of vLLM's arguments, read from the source of the installed version; empty where vLLM is missing."""
     spec = importlib.util.find_spec("vllm")
     if spec is None or not spec.submodule_search_locations:
         return frozenset()
-    source = Path(spec.submodule_search_locations[0]) / "engine" / "arg_utils.py"
+    folder = Path(spec.submodule_search_locations[0])
+    return frozenset().union(*(_fields(folder / file, classes=classes) for file, classes in _CLASSES.items()))
+
+
+def _fields(source: Path, *, classes: tuple[str, ...]) -> frozenset[str]:
     if not source.is_file():
         return frozenset()
     tree = ast.parse(source.read_text(encoding="utf-8"))
     return frozenset(
         statement.target.id
         for definition in tree.body
-        if isinstance(definition, ast.ClassDef) and definition.name in _CLASSES
+        if isinstance(definition, ast.ClassDef) and definition.name in classes
         for statement in definition.body
         if isinstance(statement, ast.AnnAssign)
         and isinstance(statement.target, ast.Name)
@@ -52,5 +60,5 @@ def check_engine_arguments(names: Iterable[str], *, place: Callable[[str], str])
     for name in names:
         if name not in known:
             close = difflib.get_close_matches(name.replace("-", "_"), known, n=1, cutoff=0.5)
-            hint = f"; did you mean {close[0]}?" if close else "; see vLLM's engine arguments."
+            hint = f"; did you mean {close[0]}?" if close else "; see vLLM's arguments."
             raise InputError(f"serve.engine.{name}{place(name)} is no argument of the installed vLLM{hint}")

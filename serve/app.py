@@ -133,6 +133,7 @@ def engine_arguments(settings: ServeSettings, *, accelerator: Literal["cpu", "gp
     """
     sized = "kv_cache_memory_bytes" in settings.engine or "gpu_memory_utilization" in settings.engine
     return {
+        "enable_prompt_tokens_details": True,
         **({"kv_cache_memory_bytes": CPU_CACHE_BYTES} if accelerator == "cpu" and not sized else {}),
         **settings.engine,
         "enable_lora": True,

@@ -31,6 +31,12 @@ SPECIALISTS: tuple[dict[str, object], ...] = (
     {"name": "adapter", "adapter": "ropes@1"},
     {"name": "both", "adapter": "ropes@stable", "collection": "handbook", "retrieval": {"k": 2, "dense_weight": 0.5}},
 )
+# A model of random weights would write blanks for ever where a grammar lets it.
+PARSERS = {
+    "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
+    "enable_auto_tool_choice": True,
+    "tool_call_parser": "hermes",
+}
 DEFAULTS = {"temperature": 0, "max_tokens": 8}
 _COMMAND_LIMIT_S = 400
 
@@ -124,7 +130,7 @@ def write_config(folder: Path, *, base_model: Path, haproxy: bool) -> Path:
         "serve": {
             "port": free_port(),
             "haproxy": haproxy,
-            "engine": {"max_model_len": 1024, "enforce_eager": True, "dtype": "float32", "max_num_seqs": 8},
+            "engine": {"max_model_len": 1024, "enforce_eager": True, "dtype": "float32", "max_num_seqs": 8, **PARSERS},
             "engine_environment": {"VLLM_CPU_KVCACHE_SPACE": "1"},
             "max_adapters": 2,
         },

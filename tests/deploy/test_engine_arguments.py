@@ -9,13 +9,17 @@ from indexer.errors import InputError
 @pytest.mark.slow
 def test_the_names_are_those_of_vllm_itself() -> None:
     from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.entrypoints.launchers.cli_args import FrontendArgs
 
-    public = {name for name in AsyncEngineArgs.__dataclass_fields__ if not name.startswith("_")}
+    fields = {*AsyncEngineArgs.__dataclass_fields__, *FrontendArgs.__dataclass_fields__}
+    public = {name for name in fields if not name.startswith("_")}
     assert known_arguments() == public
 
 
 def test_known_names_pass() -> None:
-    check_engine_arguments(["max_model_len", "tensor_parallel_size", "quantization"], place=lambda _: "")
+    check_engine_arguments(
+        ["max_model_len", "tensor_parallel_size", "quantization", "tool_call_parser"], place=lambda _: ""
+    )
 
 
 @pytest.mark.parametrize(("name", "hint"), [("max-model-len", "max_model_len"), ("dtpye", "dtype")])

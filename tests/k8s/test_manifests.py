@@ -216,7 +216,7 @@ def test_every_ray_container_has_the_same_environment(documents: list[Document])
     assert environments == [environments[0]] * len(environments)
     assert environments[0]["RAY_SERVE_ENABLE_HA_PROXY"] == "1"
     assert environments[0]["RAY_SERVE_LLM_ENABLE_DIRECT_STREAMING"] == "1"
-    assert environments[0]["RAY_SERVE_INGRESS_REQUEST_ROUTER_FORWARD_BODY"] == "1"
+    assert environments[0]["RAY_SERVE_INGRESS_REQUEST_ROUTER_FORWARD_BODY"] == "0"
 
 
 def test_secrets_come_from_secrets(documents: list[Document]) -> None:

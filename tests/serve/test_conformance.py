@@ -86,7 +86,7 @@ def test_the_same_seed_gives_the_same_answer(stack: Stack) -> None:
 def test_a_stop_ends_the_answer(stack: Stack) -> None:
     whole = stack.client.chat.completions.create(model="base", messages=QUESTION, max_tokens=12, temperature=0)
     text = whole.choices[0].message.content or ""
-    stop = text.strip().split(" ")[1]
+    stop = text[len(text) // 2 :][:4]
     stopped = stack.client.chat.completions.create(
         model="base", messages=QUESTION, max_tokens=12, temperature=0, stop=[stop]
     )
@@ -155,8 +155,9 @@ def test_tokens_go_there_and_back(stack: Stack) -> None:
 
 def test_embeddings_have_unit_length_and_tell_like_from_unlike(stack: Stack) -> None:
     texts = ["The hawser is a thick rope.", "A heavy mooring line.", "Parliament passed the budget."]
-    for encoding in ("float", "base64"):
-        answer = stack.client.embeddings.create(model="embedder", input=texts, encoding_format=encoding)  # type: ignore[arg-type]
+    for numbers in (True, False):  # without a format the client asks for base64 and decodes it
+        form = {"encoding_format": "float"} if numbers else {}
+        answer = stack.client.embeddings.create(model="embedder", input=texts, **form)  # type: ignore[arg-type]
         rope, line, budget = (entry.embedding for entry in answer.data)
         assert math.isclose(sum(number * number for number in rope), 1.0, abs_tol=1e-3)
         alike, unlike = (sum(a * b for a, b in zip(rope, other, strict=True)) for other in (line, budget))
