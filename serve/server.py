@@ -82,7 +82,9 @@ class SpecialistServer(LLMServer):
             count_tokens=partial(_count_tokens, tokenizer),
             max_model_len=contact.max_model_len(self),
             engine=EngineState(
-                lives=partial(contact.engine_lives, self), tokens_so_far=partial(contact.tokens_so_far, self)
+                lives=partial(contact.engine_lives, self),
+                requests=partial(contact.requests_in_engine, self),
+                tokens_so_far=partial(contact.tokens_so_far, self),
             ),
             check_key=check_key,
             quota=open_quota(serve.quota, on_away=self._telemetry.metrics.count_quota_away),

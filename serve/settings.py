@@ -12,8 +12,9 @@ from serve.keys.settings import KeysSettings
 from serve.quota.settings import QuotaSettings
 from serve.telemetry.settings import TelemetrySettings
 
-# Where replicas find the Milvus token: Serve writes the arguments of an app into its logs.
+# Where replicas find secrets: Serve writes the arguments of an app into its logs.
 MILVUS_TOKEN_VARIABLE = "GRAFTWORK_INDEXER__MILVUS_TOKEN"
+QUOTA_STORAGE_VARIABLE = "GRAFTWORK_SERVE__QUOTA__STORAGE"
 
 # vLLM compiles its LoRA kernels for these ranks only (vllm/config/lora.py, MaxLoRARanks).
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)

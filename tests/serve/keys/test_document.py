@@ -88,9 +88,7 @@ def test_a_document_of_another_form_is_refused(text: bytes, words: str) -> None:
 def test_no_error_repeats_a_secret_wherever_somebody_put_it() -> None:
     token = new_token()
     places: list[dict[str, object]] = [
-        {field: value}
-        for field in (*ENTRY, "note", "limits")
-        for value in (token.text + "\n", [token.secret])
+        {field: value} for field in (*ENTRY, "note", "limits") for value in (token.text + "\n", [token.secret])
     ]
     places += [
         {token.text: 1},

@@ -56,7 +56,8 @@ def test_a_link_stays_and_what_it_points_to_is_changed(file: KeyFile, tmp_path: 
 
 def test_commands_at_once_each_find_the_others_keys(file: KeyFile) -> None:
     code = (
-        "import sys\nfrom datetime import UTC, datetime\nfrom pathlib import Path\nfrom serve.keys.file import KeyFile\n"
+        "import sys\nfrom datetime import UTC, datetime\nfrom pathlib import Path\n"
+        "from serve.keys.file import KeyFile\n"
         "for _ in range(10): KeyFile(Path(sys.argv[1])).create(tenant='farm', now=datetime.now(UTC))"
     )
     root = str(Path(__file__).parents[3])

@@ -259,7 +259,7 @@ def make_graph(*, keys: bool) -> Graph:
         retriever=passages,
         count_tokens=lambda text: len(text.split()),
         max_model_len=1000,
-        engine=EngineState(lives=lambda: engine.lives, tokens_so_far=lambda _: (7, 3)),
+        engine=EngineState(lives=lambda: engine.lives, requests=lambda: 0, tokens_so_far=lambda _: (7, 3)),
         check_key=principals.get if keys else None,
         gate=Gate(running=2, waiting=2),
         telemetry=None,
