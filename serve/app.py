@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import JsonValue, SecretStr, ValidationError
 
 from indexer.errors import InputError, UnavailableError
-from serve.settings import MILVUS_TOKEN_VARIABLE, AppArgs, ServeSettings
+from serve.settings import MILVUS_TOKEN_VARIABLE, QUOTA_STORAGE_VARIABLE, AppArgs, ServeSettings
 from serve.telemetry.logs import serve_logging
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def build(args: dict[str, JsonValue]) -> Application:
 
 
 def parse_args(args: dict[str, JsonValue]) -> AppArgs:
-    """Check the arguments of a Serve config; a Milvus token may come from the environment, where a secret puts it.
+    """Check the arguments of a Serve config; secrets may come from the environment.
 
     Raises:
         InputError: An argument is unknown, missing or does not fit; the message names it.
@@ -86,6 +86,10 @@ def parse_args(args: dict[str, JsonValue]) -> AppArgs:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise InputError(f"Argument {'.'.join(map(str, first['loc']))} of serve.app:build: {first['msg']}.") from error
+    storage = os.environ.get(QUOTA_STORAGE_VARIABLE)
+    if storage and parsed.serve.quota.storage is None:
+        quota = parsed.serve.quota.model_copy(update={"storage": SecretStr(storage)})
+        parsed.serve = parsed.serve.model_copy(update={"quota": quota})
     token = os.environ.get(MILVUS_TOKEN_VARIABLE)
     if token and parsed.indexer.milvus_token is None:
         parsed.indexer = parsed.indexer.model_copy(update={"milvus_token": SecretStr(token)})

@@ -47,6 +47,11 @@ def engine_lives(server: LLMServer) -> bool:
     return not _engine(server)._engine_client.errored
 
 
+def requests_in_engine(server: LLMServer) -> int:
+    """Requests that the engine has and that are neither answered nor aborted."""
+    return int(_engine(server)._engine_client.output_processor.get_num_unfinished_requests())
+
+
 def tokens_so_far(server: LLMServer, request_id: str) -> tuple[int, int]:
     """Tokens of prompt and answer of a request that the engine is working on; zeros for one it does not know.
 

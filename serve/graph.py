@@ -23,6 +23,7 @@ from serve.layers.engine import EngineLayer
 from serve.layers.errors import ErrorLayer
 from serve.layers.health import HealthLayer
 from serve.layers.lifetime import LifetimeLayer
+from serve.layers.load import LoadLayer
 from serve.layers.models import ModelsLayer
 from serve.layers.quota import QuotaLayer
 from serve.layers.resolve import ResolveLayer
@@ -43,10 +44,12 @@ class EngineState:
 
     Attributes:
         lives: Whether it can work.
+        requests: Requests that it has.
         tokens_so_far: Tokens of prompt and answer that a request has cost, by its id in the engine.
     """
 
     lives: Callable[[], bool]
+    requests: Callable[[], int]
     tokens_so_far: Callable[[str], tuple[int, int]]
 
     def spent(self, call: Call) -> Usage | None:
@@ -131,6 +134,7 @@ def assemble_layers(
         timeout_s=serve.body_timeout_s,
     )
     app = ModelsLayer(app, catalog=lambda: view.catalog, embedder_name=serve.embedder_name, started_at=int(time.time()))
+    app = LoadLayer(app, gate=gate, in_engine=engine.requests)
     app = RouteLayer(app)
     app = AuthenticateLayer(app, check=check_key, tenant=args.indexer.default_tenant)
     app = HealthLayer(app, engine_lives=engine.lives, revision=lambda: view.catalog.revision)

@@ -99,6 +99,7 @@ _SUMMARIES = {
     "detokenize": "The text of the base model's tokens.",
     "models": "The models that the key may call.",
     "model": "One of them.",
+    "load": "How many requests the replica that answers works on, and how many wait.",
     "healthz": "The process answers.",
     "readyz": "The replica can serve; which revision of the registry it serves.",
 }

@@ -53,8 +53,14 @@ def put_principal(scope: Scope, principal: Principal) -> None:
     scope[_SCOPE_KEY] = principal
 
 
+def find_principal(scope: Scope) -> Principal | None:
+    """The request's sender; None on routes that ask for no key, and where the request was refused."""
+    principal = scope.get(_SCOPE_KEY)
+    return principal if isinstance(principal, Principal) else None
+
+
 def get_principal(scope: Scope) -> Principal:
-    """The request's sender, whom `AuthenticateLayer` attached."""
-    principal = scope[_SCOPE_KEY]
-    assert isinstance(principal, Principal)
+    """The sender of a request that got past `AuthenticateLayer` on a route that asks for a key."""
+    principal = find_principal(scope)
+    assert principal is not None
     return principal

@@ -136,6 +136,7 @@ TOKENIZE = Route(name="tokenize", path="/tokenize", method="POST", takes_model=T
 DETOKENIZE = Route(name="detokenize", path="/detokenize", method="POST", takes_model=True)
 MODELS = Route(name="models", path="/v1/models", method="GET")
 MODEL = Route(name="model", path="/v1/models/", method="GET")
+LOAD = Route(name="load", path="/load", method="GET")
 HEALTHZ = Route(name="healthz", path="/healthz", method="GET", public=True)
 READYZ = Route(name="readyz", path="/readyz", method="GET", public=True)
 
@@ -149,6 +150,7 @@ ROUTES = (
     DETOKENIZE,
     MODELS,
     MODEL,
+    LOAD,
     HEALTHZ,
     READYZ,
 )

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from serve import contact
 from serve.admission.gate import Gate
 from serve.graph import EngineState, assemble_layers
+from serve.keys.followed import FollowedKeys
 from serve.quota.quota import open_quota
 from serve.registry_view import RegistryView
 from serve.residency.manager import Residency
@@ -68,6 +69,11 @@ class SpecialistServer(LLMServer):
         self._load = asyncio.create_task(
             self._telemetry.follow(running=lambda: gate.running, waiting=lambda: gate.waiting)
         )
+        check_key = None
+        if serve.keys.file is not None:
+            keys = await asyncio.to_thread(FollowedKeys, serve.keys.file, interval_s=serve.keys.poll_interval_s)
+            check_key = keys.check
+            self._following_keys = asyncio.create_task(keys.follow())
         return assemble_layers(
             app,
             view=self._view,
@@ -76,9 +82,11 @@ class SpecialistServer(LLMServer):
             count_tokens=partial(_count_tokens, tokenizer),
             max_model_len=contact.max_model_len(self),
             engine=EngineState(
-                lives=partial(contact.engine_lives, self), tokens_so_far=partial(contact.tokens_so_far, self)
+                lives=partial(contact.engine_lives, self),
+                requests=partial(contact.requests_in_engine, self),
+                tokens_so_far=partial(contact.tokens_so_far, self),
             ),
-            check_key=None,
+            check_key=check_key,
             quota=open_quota(serve.quota, on_away=self._telemetry.metrics.count_quota_away),
             gate=gate,
             telemetry=self._telemetry,

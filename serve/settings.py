@@ -8,11 +8,13 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 from indexer.settings import IndexerSettings
+from serve.keys.settings import KeysSettings
 from serve.quota.settings import QuotaSettings
 from serve.telemetry.settings import TelemetrySettings
 
-# Where replicas find the Milvus token: Serve writes the arguments of an app into its logs.
+# Where replicas find secrets: Serve writes the arguments of an app into its logs.
 MILVUS_TOKEN_VARIABLE = "GRAFTWORK_INDEXER__MILVUS_TOKEN"
+QUOTA_STORAGE_VARIABLE = "GRAFTWORK_SERVE__QUOTA__STORAGE"
 
 # vLLM compiles its LoRA kernels for these ranks only (vllm/config/lora.py, MaxLoRARanks).
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -63,6 +65,7 @@ class ServeSettings(BaseModel):
         30.0, gt=0, description="Seconds a request waits for a place for its adapter before it is refused."
     )
     poll_interval_s: float = Field(1.0, gt=0, description="Seconds between two looks at the registry's revision.")
+    keys: KeysSettings = Field(default_factory=KeysSettings, description="API keys: who may call.")
     engine: dict[str, JsonValue] = Field(
         default_factory=dict,
         description="Arguments passed to vLLM as they are: max_model_len, tensor_parallel_size, quantization, ...",

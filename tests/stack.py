@@ -10,7 +10,7 @@ import os
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -65,6 +65,7 @@ class Stack:
     home: Path
     config: Path
     url: str
+    key: str = "none"
 
     def run(
         self, *arguments: str, check: bool = True, limit_s: float = _COMMAND_LIMIT_S, given: str | None = None
@@ -74,7 +75,7 @@ class Stack:
         done = subprocess.run(
             command,
             cwd="/",
-            env=environment(self.home),
+            env={**environment(self.home), "GRAFTWORK_API_KEY": self.key},
             input=given,
             capture_output=True,
             text=True,
@@ -89,17 +90,18 @@ class Stack:
     @property
     def client(self) -> openai.OpenAI:
         """The official client."""
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=120)
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=self.key, max_retries=0, timeout=120)
 
     @property
     def async_client(self) -> openai.AsyncOpenAI:
         """The official asynchronous client."""
-        return openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=120)
+        return openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key=self.key, max_retries=0, timeout=120)
 
     @property
     def http(self) -> httpx.Client:
         """A plain HTTP client."""
-        return httpx.Client(base_url=self.url, timeout=120, trust_env=False)
+        headers = {"authorization": f"Bearer {self.key}"}
+        return httpx.Client(base_url=self.url, timeout=120, trust_env=False, headers=headers)
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -121,7 +123,7 @@ def free_port() -> int:
         return port
 
 
-def write_config(folder: Path, *, base_model: Path, haproxy: bool) -> Path:
+def write_config(folder: Path, *, base_model: Path, haproxy: bool, **serve: object) -> Path:
     """A settings file for an instance on free ports with an engine that starts in seconds."""
     settings = {
         "home": str(folder / "graftwork"),
@@ -133,6 +135,7 @@ def write_config(folder: Path, *, base_model: Path, haproxy: bool) -> Path:
             "engine": {"max_model_len": 1024, "enforce_eager": True, "dtype": "float32", "max_num_seqs": 8, **PARSERS},
             "engine_environment": {"VLLM_CPU_KVCACHE_SPACE": "1"},
             "max_adapters": 2,
+            **serve,
         },
         "deploy": {"ports": {"dashboard": 0}, "object_store_mib": 100},
     }
@@ -141,11 +144,21 @@ def write_config(folder: Path, *, base_model: Path, haproxy: bool) -> Path:
     return path
 
 
-def start_stack(folder: Path, *, haproxy: bool) -> Stack:
-    """Bring an instance up and give it a collection, two adapter versions and four specialists."""
+def start_stack(folder: Path, *, haproxy: bool, keys: bool = False, **serve: object) -> Stack:
+    """Bring an instance up and give it a collection, two adapter versions and four specialists.
+
+    Args:
+        folder: Where everything of it lies.
+        haproxy: Whether HAProxy is the ingress, or Serve's own proxy.
+        keys: Whether it asks for keys; the stack has one that may do all.
+        serve: More of the settings' section `serve`.
+    """
     base_model = build_tiny_llama(folder / "tiny-base")
-    write_config(folder, base_model=base_model, haproxy=haproxy)
+    file = {"keys": {"file": str(folder / "keys.json")}} if keys else {}
+    write_config(folder, base_model=base_model, haproxy=haproxy, **file, **serve)
     stack = open_stack(folder)
+    if keys:
+        stack = replace(stack, key=str(stack.run("keys", "create", "--tenant", "default", "--json").json["key"]))
     stack.run("up")
     try:
         _fill(stack, base_model)

@@ -118,7 +118,8 @@ def _print_up(result: UpResult) -> None:
         console.print(f"[yellow]![/] {verdict.name}: {verdict.sentence}")
     urls = result.state.urls
     if result.started:
-        output.print(f"Up in {result.seconds:.0f} s: {', '.join(token.model for token in result.tokens)}")
+        models = ", ".join(token.model for token in result.tokens) or "no model was asked, for want of a key"
+        output.print(f"Up in {result.seconds:.0f} s: {models}")
     else:
         output.print("Up already, with these settings.")
     output.print(f"  OpenAI API   {urls['api']}/v1")

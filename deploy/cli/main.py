@@ -6,7 +6,8 @@
     graftwork documents list | show | delete
     graftwork train DATASET --name A              graftwork adapters list | show | import | export
     graftwork specialists list | apply | remove   graftwork ask QUESTION --specialist S
-    graftwork chat --specialist S                 graftwork demo
+    graftwork keys create | list | revoke         graftwork chat --specialist S
+    graftwork demo
     graftwork collections evaluate C --questions F
     graftwork bench index SOURCE...
 
@@ -32,6 +33,7 @@ from deploy.cli import (
     demo,
     documents,
     index,
+    keys,
     lifecycle,
     logs,
     reports,
@@ -88,6 +90,7 @@ app.add_typer(adapters.app, name="adapters")
 app.add_typer(specialists.app, name="specialists")
 app.add_typer(collections.app, name="collections")
 app.add_typer(documents.app, name="documents")
+app.add_typer(keys.app, name="keys")
 app.add_typer(bench.app, name="bench")
 
 

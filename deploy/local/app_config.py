@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from serve.settings import MILVUS_TOKEN_VARIABLE, AppArgs
+from serve.settings import MILVUS_TOKEN_VARIABLE, QUOTA_STORAGE_VARIABLE, AppArgs
 from serve.telemetry.logs import serve_logging
 
 if TYPE_CHECKING:
@@ -29,16 +29,17 @@ def serve_config(settings: Settings) -> dict[str, JsonValue]:
 
 
 def application_args(settings: Settings) -> dict[str, JsonValue]:
-    """`serve.settings.AppArgs` as JSON, without the Milvus token: Serve writes these arguments into its logs.
+    """`serve.settings.AppArgs` as JSON, without secrets: Serve writes these arguments into its logs.
 
-    The token goes to the replicas in their environment instead, see `secret_environment`.
+    They go to the replicas in their environment instead, see `secret_environment`.
     """
+    quota = settings.serve.quota.model_copy(update={"storage": None})
     args = AppArgs(
         base_model=settings.train.base_model,
         models_dir=settings.train.models_dir,
         registry=settings.train.registry,
         indexer=settings.indexer.model_copy(update={"milvus_token": None}),
-        serve=settings.serve,
+        serve=settings.serve.model_copy(update={"quota": quota}),
     )
     document: dict[str, JsonValue] = args.model_dump(mode="json")
     return document
@@ -46,5 +47,8 @@ def application_args(settings: Settings) -> dict[str, JsonValue]:
 
 def secret_environment(settings: Settings) -> dict[str, str]:
     """Secrets that replicas take from their environment."""
-    token = settings.indexer.milvus_token
-    return {} if token is None else {MILVUS_TOKEN_VARIABLE: token.get_secret_value()}
+    secrets = {
+        MILVUS_TOKEN_VARIABLE: settings.indexer.milvus_token,
+        QUOTA_STORAGE_VARIABLE: settings.serve.quota.storage,
+    }
+    return {name: secret.get_secret_value() for name, secret in secrets.items() if secret is not None}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from deploy.contradictions import milvus_port, starts_milvus
 from deploy.local import processes
+from deploy.local.api import KEY_VARIABLE, NO_KEY, api_key
 from deploy.local.app_config import secret_environment, serve_config
 from deploy.local.checks import Verdict, judge, refuse_failed
 from deploy.local.first_token import FirstToken, request_tokens
@@ -141,6 +142,11 @@ def model_names(settings: Settings) -> tuple[str, ...]:
     return (settings.serve.base_name, *sorted(specialists))
 
 
+def models_to_ask(settings: Settings) -> tuple[str, ...]:
+    """The names that are asked for a token; none where the app asks for keys and the operator has given none."""
+    return model_names(settings) if settings.serve.keys.file is None or api_key() != NO_KEY else ()
+
+
 def _start(
     settings: Settings, state: InstanceState, *, path: Path, progress: Callable[[Progress], None]
 ) -> tuple[InstanceState, tuple[FirstToken, ...]]:
@@ -181,11 +187,11 @@ def _start(
         state = state.with_process(process)
     write_state(path, state)
     _deploy(settings, state, progress=progress)
-    models = model_names(settings)
+    models = models_to_ask(settings)
     tokens = _timed(
         progress,
         "tokens",
-        f"a token from {', '.join(models)}",
+        f"a token from {', '.join(models)}" if models else f"no token: {KEY_VARIABLE} is not set",
         lambda: request_tokens(state.urls["api"], models=models, timeout_s=FIRST_TOKEN_TIMEOUT_S),
     )
     state = replace(state, phase="up")
@@ -237,8 +243,8 @@ def _already_up(
             f"An instance of {settings.home} is up at {url} with other settings; run `graftwork down` first."
         )
     begun = time.monotonic()
-    models = model_names(settings)
-    progress(Progress("tokens", f"a token from {', '.join(models)}, which should be up"))
+    models = models_to_ask(settings)
+    progress(Progress("tokens", f"a token from {', '.join(models) or 'no model'}, which should be up"))
     try:
         tokens = tokens_of_running(url, models=models)
     except BrokenInstanceError as error:

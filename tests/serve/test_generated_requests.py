@@ -19,7 +19,7 @@ CONTEXT = 1024  # of the engine under test; a limit beyond it is refused, one be
 
 
 @schema.parametrize()
-@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_a_generated_request_is_answered_or_refused_in_one_shape(case: Case, stack: Stack) -> None:
     if isinstance(case.body, dict):
         names = {"embeddings": "embedder"}

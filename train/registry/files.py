@@ -7,6 +7,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -18,11 +19,17 @@ _BLOCK_BYTES = 1 << 20
 _LOCK_SECONDS = 60.0
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file beside `path`, flush it to disk, then put it in place in one step."""
+def replace_file(path: Path, content: bytes, *, mode: int = 0o666) -> None:
+    """Write a file beside `path`, flush it to disk, then put it in place in one step.
+
+    Args:
+        path: The file to replace.
+        content: Its new content.
+        mode: Its permissions, less the umask.
+    """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with temporary.open("wb") as file:
+        with open(temporary, "wb", opener=partial(os.open, mode=mode)) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

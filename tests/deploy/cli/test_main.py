@@ -53,7 +53,7 @@ def test_help_is_quick_and_names_every_verb(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert [
         verb
-        for verb in (*VERBS, "adapters", "specialists", "collections", "documents", "bench")
+        for verb in (*VERBS, "adapters", "specialists", "collections", "documents", "keys", "bench")
         if f"\n  {verb} " not in done.stdout
     ] == []
     assert min(seconds) < 0.5
@@ -77,6 +77,7 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
         "specialists apply",
         *(f"collections {verb}" for verb in ("list", "show", "diff", "rollback", "prune", "evaluate")),
         *(f"documents {verb}" for verb in ("list", "show", "delete")),
+        *(f"keys {verb}" for verb in ("create", "list", "revoke")),
         "bench index",
     ],
 )

@@ -218,6 +218,17 @@ SPECIALISTS = (
 
 @pytest.fixture
 def graph() -> Graph:
+    """The layers where no keys are asked for."""
+    return make_graph(keys=False)
+
+
+@pytest.fixture
+def keyed() -> Graph:
+    """The layers where the keys in `principals` are asked for."""
+    return make_graph(keys=True)
+
+
+def make_graph(*, keys: bool) -> Graph:
     engine, adapters, passages, files = EngineApp(), Adapters(), Passages(), Files()
     principals: dict[str, Principal] = {}
     specialists = [Specialist.model_validate(document) for document in SPECIALISTS]
@@ -248,8 +259,8 @@ def graph() -> Graph:
         retriever=passages,
         count_tokens=lambda text: len(text.split()),
         max_model_len=1000,
-        engine=EngineState(lives=lambda: engine.lives, tokens_so_far=lambda _: (7, 3)),
-        check_key=lambda token: principals.get(token) if principals else Principal(tenant="default"),
+        engine=EngineState(lives=lambda: engine.lives, requests=lambda: 0, tokens_so_far=lambda _: (7, 3)),
+        check_key=principals.get if keys else None,
         gate=Gate(running=2, waiting=2),
         telemetry=None,
         quota=Quota(shared=None, when_away="local", retry_s=1.0),

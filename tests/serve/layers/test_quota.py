@@ -11,10 +11,10 @@ ADA = {"authorization": "Bearer ada"}
 
 
 @pytest.fixture
-def limited(graph: Graph) -> Graph:
+def limited(keyed: Graph) -> Graph:
     limits = Limits(requests_per_minute=20, tokens_per_minute=100, streams=1)
-    graph.principals["ada"] = Principal(tenant="a", key_id="ada", limits=limits)
-    return graph
+    keyed.principals["ada"] = Principal(tenant="a", key_id="ada", limits=limits)
+    return keyed
 
 
 async def test_a_limit_is_a_429_that_names_key_and_limit(limited: Graph) -> None:

@@ -85,6 +85,6 @@ async def test_a_websocket_is_closed(graph: Graph) -> None:
     async def receive() -> Message:
         return {"type": "websocket.connect"}
 
-    scope: Scope = {"type": "websocket", "path": "/v1/realtime"}
+    scope: Scope = {"type": "websocket", "path": "/v1/realtime", "headers": []}
     await graph.app(scope, receive, send)
     assert [message["type"] for message in sent] == ["websocket.close"]

@@ -16,10 +16,10 @@ BODIES = {"messages": [MESSAGE], "prompt": "Hi", "input": "Hi", "max_tokens": 4,
 
 
 @pytest.fixture
-def tenants(graph: Graph) -> Graph:
-    graph.principals["ada"] = Principal(tenant="a", key_id="ada", models=frozenset({"base", "rag", "ropes@1"}))
-    graph.principals["bob"] = Principal(tenant="b", key_id="bob", collections=frozenset({"other"}))
-    return graph
+def tenants(keyed: Graph) -> Graph:
+    keyed.principals["ada"] = Principal(tenant="a", key_id="ada", models=frozenset({"base", "rag", "ropes@1"}))
+    keyed.principals["bob"] = Principal(tenant="b", key_id="bob", collections=frozenset({"other"}))
+    return keyed
 
 
 async def test_documents_are_searched_for_the_keys_tenant_whatever_the_body_says(tenants: Graph) -> None:
