@@ -82,7 +82,10 @@ class _Annotator:
             return
         start = self._start
         assert start is not None
-        body = json.dumps(self._annotate(json.loads(b"".join(self._body))), ensure_ascii=False).encode()
+        body = b"".join(self._body)
+        answer = json.loads(body)
+        if isinstance(answer, dict):  # vLLM answers `null` where the client has gone
+            body = json.dumps(self._annotate(answer), ensure_ascii=False).encode()
         headers = [(name, value) for name, value in start["headers"] if name.lower() != b"content-length"]
         await self._send({**start, "headers": [*headers, (b"content-length", str(len(body)).encode())]})
         await self._send({"type": "http.response.body", "body": body})

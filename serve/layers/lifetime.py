@@ -17,6 +17,9 @@ from serve.routes import CHAT, COMPLETIONS
 logger = logging.getLogger("graftwork.serve")
 
 _CODE = "deadline_exceeded"
+# vLLM ends a generation that does not stream when it hears of a disconnect; a cancellation leaves it running
+# (`with_cancellation` in vllm/entrypoints/serve/utils/api_utils.py). So it is told first, and has this long in seconds.
+_ENGINE_S = 0.25
 
 
 class LifetimeLayer:
@@ -63,11 +66,15 @@ class LifetimeLayer:
         finally:
             if call.cancelled is not None:
                 call.usage = self._spent(call)
+                out.closed = True
                 gone.set()
+                if call.engine_id is not None:
+                    await asyncio.wait({work}, timeout=_ENGINE_S)
             await _cancel(*(task for task in (work, watch) if not task.done()))
         if call.cancelled is None:
             work.result()
         elif call.cancelled == "deadline" and not out.ended:
+            out.closed = False
             await self._tell(call, out)
 
     async def _tell(self, call: Call, out: _Tracked) -> None:
@@ -83,14 +90,16 @@ class LifetimeLayer:
 
 
 class _Tracked:
-    """A send channel that knows how far the answer is."""
+    """A send channel that knows how far the answer is, and can be closed to what comes too late."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self.started = self.ended = self.streams = False
+        self.started = self.ended = self.streams = self.closed = False
         self.at_boundary = True
 
     async def __call__(self, message: Message) -> None:
+        if self.closed:
+            return
         if message["type"] == "http.response.start":
             self.started = True
             self.streams = is_stream(message)

@@ -41,7 +41,10 @@ def event_of(chunk: dict[str, object]) -> bytes:
 
 @dataclass
 class EngineApp:
-    """Answers every generation with one text, whole or as a stream of its words."""
+    """Answers every generation with one text, whole or as a stream of its words.
+
+    As vLLM's own it ends one when it hears of a disconnect, and not when it is cancelled.
+    """
 
     text: str = "Twelve metres [1], not nine [7]."
     lives: bool = True
@@ -57,11 +60,20 @@ class EngineApp:
         if scope["path"] not in GENERATING:
             await send_json(send, status=200, content={"route": scope["path"], "usage": USAGE})
             return
-        try:
-            await self._generate(body, send)
-        except asyncio.CancelledError:
+        generation = asyncio.create_task(self._generate(body, send))
+        gone = asyncio.create_task(self._until_gone(receive))
+        await asyncio.wait({generation, gone}, return_when=asyncio.FIRST_COMPLETED)
+        gone.cancel()
+        if not generation.done():
+            generation.cancel()
             self.cancelled += 1
-            raise
+            await send_json(send, status=200, content={})
+        else:
+            generation.result()
+
+    async def _until_gone(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
 
     async def _generate(self, body: dict[str, object], send: Send) -> None:
         head = {"id": "chatcmpl-1", "created": 1, "model": body["model"]}
