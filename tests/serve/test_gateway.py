@@ -177,10 +177,11 @@ def test_a_client_that_leaves_stops_its_generation_within_a_second(gateway: Stac
         f"POST {CHAT} HTTP/1.1\r\nHost: {parts.hostname}\r\nAuthorization: Bearer {gateway.key}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
-    with socket.create_connection((str(parts.hostname), parts.port or 80), timeout=30) as connection:
-        connection.sendall(head.encode() + body)
-        wait_for(lambda: load_of(gateway)["engine"] == 1)
-    wait_for(lambda: load_of(gateway) == {"running": 0, "waiting": 0, "engine": 0}, limit_s=1.0)
+    with gateway.http as probe:
+        with socket.create_connection((str(parts.hostname), parts.port or 80), timeout=30) as connection:
+            connection.sendall(head.encode() + body)
+            wait_for(lambda: probe.get("/load").json()["engine"] == 1)
+        wait_for(lambda: probe.get("/load").json() == {"running": 0, "waiting": 0, "engine": 0}, limit_s=1.0)
 
 
 async def test_two_hundred_clients_that_leave_at_random_leave_nothing_behind(gateway: Stack) -> None:
