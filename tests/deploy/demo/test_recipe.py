@@ -24,7 +24,7 @@ def user(tmp_path, monkeypatch):
         "train: {base_model: ./mine, registry: ./shared-registry, models_dir: ./models}\n"
         "serve: {port: 9000, replicas: 3, haproxy: false}\n"
         "deploy: {run_dir: ./run, stop_timeout_s: 7, ports: {ray: 8301, ray_client: 8302, dashboard: 8303,\n"
-        "  dashboard_agent: 8304, serve_fallback: 8305, haproxy_metrics: 8306, haproxy_stats: 8307}}\n"
+        "  dashboard_agent: 8304, serve_fallback: 8305, haproxy_metrics: 8306, haproxy_stats: 8307, metrics: 8308}}\n"
     )
     return load_settings().settings
 
