@@ -54,10 +54,11 @@ class EngineState:
 
     def spent(self, call: Call) -> Usage | None:
         """What a call that is about to be cancelled has cost."""
-        if call.engine_id is None or call.usage is None or call.usage.total:
-            return call.usage
+        told = call.usage
+        if call.engine_id is None or told is None:
+            return told
         prompt, completion = self.tokens_so_far(call.engine_id)
-        return Usage(prompt=prompt, completion=completion)
+        return Usage(max(prompt, told.prompt), max(completion, told.completion), told.cached)
 
 
 class View(Protocol):

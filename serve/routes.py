@@ -26,6 +26,7 @@ class Route:
         takes_model: Whether its body is a JSON object with the model's name under `model`.
         counts: Which tokens it costs: none, those of its input, or those of its input and its answer.
         retrieves: Whether a specialist's collection is asked for it.
+        prompt_field: Field that takes a specialist's prompt, where no context is assembled; None leaves the prompt out.
         annotated: Whether its answer gets the `graftwork` object.
         prompt_fields: Fields of the body that hold input for the model.
         limit_fields: Fields that bound how many tokens are generated; the first that is there counts.
@@ -41,6 +42,7 @@ class Route:
     takes_model: bool = False
     counts: Counting = "none"
     retrieves: bool = False
+    prompt_field: str | None = None
     annotated: bool = False
     prompt_fields: tuple[str, ...] = ()
     limit_fields: tuple[str, ...] = ()
@@ -97,6 +99,7 @@ RESPONSES = Route(
     method="POST",
     takes_model=True,
     counts="generation",
+    prompt_field="instructions",
     prompt_fields=("input", "instructions", "tools"),
     limit_fields=("max_output_tokens",),
     default_fields=MappingProxyType(
@@ -118,6 +121,7 @@ MESSAGES = Route(
     method="POST",
     takes_model=True,
     counts="generation",
+    prompt_field="system",
     prompt_fields=("messages", "system", "tools"),
     limit_fields=("max_tokens",),
     default_fields=MappingProxyType({**_same("temperature", "top_p", "max_tokens"), "stop": "stop_sequences"}),

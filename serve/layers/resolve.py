@@ -97,7 +97,7 @@ class ResolveLayer:
                 f"POST {route.path} does not ask; call POST /v1/chat/completions."
             )
         if target.specialist is not None:
-            body = with_defaults(body, route, target)
+            body = with_prompt(with_defaults(body, route, target), route, target.specialist.prompt)
         if route.salted:
             body = salted(body, principal)
         return Call(route=route, body=body, target=target, principal=principal, started=started)
@@ -145,6 +145,19 @@ def with_defaults(body: JsonObject, route: Route, target: Target) -> JsonObject:
     if any(name in body for name in route.limit_fields):
         named = {name: value for name, value in named.items() if name not in route.limit_fields}
     return {**named, **body}
+
+
+def with_prompt(body: JsonObject, route: Route, prompt: str | None) -> JsonObject:
+    """A body with the specialist's prompt before the client's own instructions; text stays text, blocks stay blocks."""
+    name = route.prompt_field
+    if name is None or prompt is None:
+        return body
+    given = body.get(name)
+    if isinstance(given, list):
+        return {**body, name: [{"type": "text", "text": prompt}, *given]}
+    if given is None or isinstance(given, str):
+        return {**body, name: f"{prompt}\n\n{given}" if given else prompt}
+    return body
 
 
 def salted(body: JsonObject, principal: Principal) -> JsonObject:

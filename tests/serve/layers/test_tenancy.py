@@ -88,3 +88,17 @@ async def test_generation_defaults_have_the_names_of_the_route(graph: Graph) -> 
     assert (responses["max_output_tokens"], responses["temperature"]) == (5, 0)
     assert "max_tokens" not in responses
     assert "max_tokens" not in chat
+
+
+async def test_a_specialists_prompt_stands_before_the_clients_instructions(graph: Graph) -> None:
+    await graph.client.post("/v1/responses", json={"model": "plain", "input": "Hi", "instructions": "Be brief."})
+    await graph.client.post("/v1/messages", json={"model": "plain", **BODIES})
+    blocks = [{"type": "text", "text": "Be brief."}]
+    await graph.client.post("/v1/messages", json={"model": "plain", **BODIES, "system": blocks})
+    await graph.client.post("/v1/completions", json={"model": "plain", "prompt": "Hi"})
+    responses, messages, listed, completions = graph.engine.requests
+    assert responses["instructions"] == "You keep ropes.\n\nBe brief."
+    assert messages["system"] == "You keep ropes."
+    assert listed["system"] == [{"type": "text", "text": "You keep ropes."}, *blocks]
+    assert "system" not in completions
+    assert "instructions" not in completions
