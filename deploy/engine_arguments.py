@@ -17,6 +17,9 @@ _CLASSES = {
     "entrypoints/launchers/cli_args.py": ("BaseFrontendArgs", "FrontendArgs"),
 }
 
+# Of two names whose likeness differs by less, either may have been meant.
+_NEARLY = 0.1
+
 
 @functools.cache
 def known_arguments() -> frozenset[str]:
@@ -59,6 +62,13 @@ def check_engine_arguments(names: Iterable[str], *, place: Callable[[str], str])
         return
     for name in names:
         if name not in known:
-            close = difflib.get_close_matches(name.replace("-", "_"), known, n=1, cutoff=0.5)
-            hint = f"; did you mean {close[0]}?" if close else "; see vLLM's arguments."
+            close = _close(name.replace("-", "_"), known)
+            hint = f"; did you mean {' or '.join(close)}?" if close else "; see vLLM's arguments."
             raise InputError(f"serve.engine.{name}{place(name)} is no argument of the installed vLLM{hint}")
+
+
+def _close(name: str, known: Iterable[str]) -> list[str]:
+    """The name that is most like another, and a second one that is nearly as like."""
+    found = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
+    likeness = [difflib.SequenceMatcher(a=each, b=name).ratio() for each in found]
+    return [each for each, like in zip(found, likeness, strict=True) if like > likeness[0] - _NEARLY]

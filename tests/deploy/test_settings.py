@@ -110,7 +110,7 @@ def test_a_model_name_with_a_slash_is_no_path(tmp_path: Path) -> None:
         ("serve: {port: high}", r"serve\.port 'high' \(.*:1\) cannot be used: "),
         (
             "serve: {engine: {max_len: 5}}",
-            r"serve\.engine\.max_len \(.*:1\) is no argument .* did you mean max_model_len\?",
+            r"serve\.engine\.max_len \(.*:1\) is no argument .* did you mean max_log_len or max_model_len\?",
         ),
         ("train: {rank: 64}", r"serve\.max_lora_rank 16 is below train\.rank 64.* train\.rank is from .*:1"),
         ("serve: {port: 1\n", r"is no valid YAML"),
