@@ -8,13 +8,14 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
 from deploy.engine_arguments import known_arguments
 from indexer.settings import IndexerSettings
-from serve.settings import AppArgs
+from serve.settings import QUOTA_STORAGE_VARIABLE, AppArgs, ServeSettings
 from tests.k8s.rendering import (
     OVERLAYS,
     RAY_KINDS,
@@ -137,8 +138,24 @@ def test_secret_variables_are_settings_too(documents: list[Document]) -> None:
     for pod in ray_pods(documents):
         for entry in pod.container.get("env", []):
             if entry["name"].startswith("GRAFTWORK_"):
-                section, _, field = entry["name"].removeprefix("GRAFTWORK_").partition("__")
-                assert field.lower() in SECTIONS[section].model_fields
+                section, *fields = entry["name"].removeprefix("GRAFTWORK_").split("__")
+                model: Any = {**SECTIONS, "SERVE": ServeSettings}[section]
+                for field in fields:
+                    model = model.model_fields[field.lower()].annotation
+
+
+def test_the_secrets_of_the_gateway_reach_the_pods_that_run_it(documents: list[Document]) -> None:
+    pods = {str(pod): pod for pod in ray_pods(documents)}
+    for pod in (pods["RayService/graftwork head"], pods["RayService/graftwork worker"]):
+        variables = {entry["name"]: entry for entry in pod.container["env"]}
+        assert variables[QUOTA_STORAGE_VARIABLE]["valueFrom"]["secretKeyRef"]["optional"]
+        mounts = {mount["name"]: mount["mountPath"] for mount in pod.container["volumeMounts"]}
+        (keys,) = (volume for volume in pod.spec["volumes"] if volume["name"] == "keys")
+        assert keys["secret"]["optional"]
+        # A file mounted by subPath would never change again.
+        assert all("subPath" not in mount for mount in pod.container["volumeMounts"] if mount["name"] == "keys")
+        overlay = (ROOT / "k8s" / "overlays" / "single-gpu" / "serve-config.yaml").read_text()
+        assert f"# keys: {{file: {mounts['keys']}/keys.json}}" in overlay
 
 
 def test_variables_for_ray_are_ones_that_this_ray_reads() -> None:
