@@ -17,6 +17,7 @@ from pathlib import Path
 
 import ray
 from pydantic import ValidationError
+from pymilvus.exceptions import MilvusException
 
 from indexer.environment import section_values
 from indexer.errors import GraftworkError, InputError, PartialError, UnavailableError, from_system
@@ -26,7 +27,7 @@ from indexer.run.retrying import check_retry, retried_sources
 from indexer.search import open_store
 from indexer.settings import IndexerSettings
 from indexer.sources.discovery import Discovery, discover
-from indexer.store.connection import probe
+from indexer.store.connection import probe, refusal_of
 
 INTERRUPTED = 130
 EXIT_CODES = (
@@ -61,14 +62,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         print(json.dumps(report.to_json(), ensure_ascii=False), flush=True)
         _raise_partial(report)
-    except (GraftworkError, OSError) as caught:
-        error = from_system(caught) if isinstance(caught, OSError) else caught
+    except (GraftworkError, OSError, MilvusException) as caught:
+        error = _ours(caught)
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted; what was written is kept, run the same command again to continue", file=sys.stderr)
         return INTERRUPTED
     return 0
+
+
+def _ours(error: GraftworkError | OSError | MilvusException) -> GraftworkError:
+    if isinstance(error, OSError):
+        return from_system(error)
+    return refusal_of(error) if isinstance(error, MilvusException) else error
 
 
 def _discovered(parsed: argparse.Namespace) -> Discovery:

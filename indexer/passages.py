@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MAX_NEIGHBOURS = 5  # chunks to each side that a passage may grow by
+
 
 @dataclass(frozen=True, slots=True)
 class Passage:
@@ -19,6 +21,8 @@ class Passage:
         ordinal: Zero-based position of the chunk in its document.
         text: The chunk's text as indexed.
         score: Similarity, higher is better; its scale depends on the fusion and is comparable within one result only.
+        start: First character of the chunk in the document's extracted text.
+        end: One past its last character there.
     """
 
     chunk_id: str
@@ -30,6 +34,8 @@ class Passage:
     ordinal: int
     text: str
     score: float
+    start: int = 0
+    end: int = 0
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -66,6 +72,7 @@ class Candidates:
         dense: By embeddings, best first, scored by cosine.
         text: By BM25, best first.
         generation: Number of the physical collection that answered.
+        physical: Its name.
         embed_ms: As in SearchResult.
         search_ms: As in SearchResult.
     """
@@ -73,5 +80,6 @@ class Candidates:
     dense: tuple[Passage, ...]
     text: tuple[Passage, ...]
     generation: int
+    physical: str
     embed_ms: float
     search_ms: float

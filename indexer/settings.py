@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from indexer.store.options import DEFAULT_OPTIONS, Consistency
 
 EmbedDtype = Literal["auto", "bfloat16", "float16", "float32"]
 ChunkStrategy = Literal["structure", "sentences", "tokens"]
@@ -29,10 +32,45 @@ class IndexerSettings(BaseModel):
         gt=0,
         description="Seconds one call to Milvus may take; below serve.retrieval_timeout_s, so that its error is heard.",
     )
+    milvus_ca_file: Path | None = Field(
+        default=None,
+        description="Certificates (PEM) by which a Milvus at https:// is known, on every node; unset trusts the public "
+        "authorities.",
+    )
+    milvus_consistency: Consistency = Field(
+        default=DEFAULT_OPTIONS.consistency,
+        description="How fresh the view of a search is: strong sees all that was written before, bounded and session "
+        "may lack the last moments, eventually waits for nothing.",
+    )
+    milvus_replicas: int = Field(
+        default=DEFAULT_OPTIONS.replicas,
+        ge=1,
+        le=64,
+        description="Copies of a collection that Milvus's query nodes hold, for more searches.",
+    )
+    hnsw_m: int = Field(
+        default=DEFAULT_OPTIONS.hnsw_m,
+        ge=2,
+        le=2048,
+        description="Links of a vector in the index of collections made from now on.",
+    )
+    hnsw_ef_construction: int = Field(
+        default=DEFAULT_OPTIONS.hnsw_ef_construction,
+        ge=1,
+        le=100_000,
+        description="Candidates for them: more make a better index, and a slower build.",
+    )
+    hnsw_ef: int = Field(
+        default=DEFAULT_OPTIONS.hnsw_ef,
+        ge=1,
+        le=32_768,
+        description="Candidates that a search looks at, at least; more find more, slower.",
+    )
     embedder: str = Field(
         default="all-minilm-l6-v2",
         min_length=1,
-        description="Sentence-transformers model: the embedded `all-minilm-l6-v2`, a folder, or a model name.",
+        description="Sentence-transformers model: the embedded `all-minilm-l6-v2`, a folder, or a name of the hub, "
+        "which may say its revision: `org/model@v1.5`.",
     )
     reranker: str | None = Field(
         default=None,
@@ -51,7 +89,7 @@ class IndexerSettings(BaseModel):
         "processor multiplies it, else float32, because anything else is slower there.",
     )
     embed_batch_size: int = Field(
-        default=256, ge=1, le=4096, description="Chunks per call of an embedding actor; sorted by length inside."
+        default=512, ge=1, le=4096, description="Chunks per call of an embedding actor; sorted by length inside."
     )
     embed_batch_tokens: int | None = Field(
         default=None,
@@ -95,6 +133,9 @@ class IndexerSettings(BaseModel):
         default=32 * 1024 * 1024,
         ge=1024,
         description="A larger document is reported as failed, not read; DOCX and XLSX count by their unpacked text.",
+    )
+    parse_timeout_s: float = Field(
+        default=300.0, gt=0, description="Seconds after which the parsing of one document is given up and reported."
     )
     write_batch_size: int = Field(default=500, ge=1, le=5000, description="Chunks per upsert call.")
 
@@ -142,6 +183,13 @@ class IndexerSettings(BaseModel):
                 f"it names a user or password; give {address} and put them into milvus_token as user:password"
             )
         return uri
+
+    @model_validator(mode="after")
+    def check_certificates_are_used(self) -> IndexerSettings:
+        """Refuse certificates for a server that is asked without TLS: nobody would look at them."""
+        if self.milvus_ca_file is not None and not self.milvus_uri.lower().startswith("https://"):
+            raise ValueError("milvus_ca_file is set, but milvus_uri is no https:// address; correct one of them")
+        return self
 
     @model_validator(mode="after")
     def check_bulk_is_whole(self) -> IndexerSettings:

@@ -165,6 +165,19 @@ class Verification:
 
 
 @dataclass(frozen=True, slots=True)
+class FusionWeights:
+    """How the two searches are mixed; see `indexer.fusion.fuse`.
+
+    Attributes:
+        dense: Share of the search by embeddings, 0 to 1; the rest is BM25's.
+        section: Share of its section in a passage's score, 0 to 1.
+    """
+
+    dense: float = 1.0
+    section: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Generation:
     """A physical collection: what decides whether it may be searched, written or rolled back to.
 
@@ -175,6 +188,7 @@ class Generation:
         identity: What shaped its rows.
         verified: What its build showed; None for one that is not complete.
         rolled_back: Whether readers were taken back from it to an earlier one.
+        advised: Weights that an evaluation of it advised and that were kept; None where none were.
     """
 
     alias: str
@@ -183,6 +197,7 @@ class Generation:
     identity: Identity
     verified: Verification | None
     rolled_back: bool
+    advised: FusionWeights | None = None
 
     @property
     def embedder(self) -> str:
@@ -205,6 +220,7 @@ class StoredRow:
         document_hash: Version of the document that it was cut from.
         chunk_count: Number of chunks that version has.
         file: URI of the file that it came from; None for a row that does not tell.
+        former: Id that its document had before it was renamed, or None.
     """
 
     chunk_id: str
@@ -212,6 +228,7 @@ class StoredRow:
     document_hash: str
     chunk_count: int
     file: str | None
+    former: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,22 +10,37 @@ from indexer.settings import IndexerSettings
 from indexer.types import Chunk, Document
 
 
-def chunker_settings(settings: IndexerSettings, *, max_tokens: int, special_tokens: int) -> ChunkerSettings:
+def chunker_settings(
+    settings: IndexerSettings,
+    *,
+    max_tokens: int,
+    special_tokens: int,
+    prompt_tokens: int = 0,
+    blank_line_tokens: int = 0,
+) -> ChunkerSettings:
     """Share the embedder's limit between a chunk's text and the headings in front of it.
+
+    Args:
+        settings: How documents are cut.
+        max_tokens: Most tokens the embedder reads.
+        special_tokens: Those that are put around every text.
+        prompt_tokens: Those of the embedder's prompt for documents, which it puts in front of all.
+        blank_line_tokens: Those of the blank line between headings and text.
 
     Raises:
         InputError: `chunk_tokens` alone is above the limit.
     """
-    room = max_tokens - special_tokens - settings.chunk_tokens
+    own = special_tokens + prompt_tokens
+    room = max_tokens - own - settings.chunk_tokens
     if room < 0:
         raise InputError(
             f"chunk_tokens is {settings.chunk_tokens}, but embedder {settings.embedder!r} reads {max_tokens} tokens, "
-            f"{special_tokens} of its own among them; set it to {max_tokens - special_tokens} or less."
+            f"{own} of its own among them; set it to {max_tokens - own} or less."
         )
     return ChunkerSettings(
         chunk_tokens=settings.chunk_tokens,
         overlap_tokens=settings.chunk_overlap_tokens,
-        prefix_tokens=room,
+        prefix_tokens=max(0, room - blank_line_tokens),
         strategy=settings.chunk_strategy,
     )
 

@@ -35,7 +35,13 @@ class TokenCounter(Protocol):
 
 
 class EmbedderTokenizer:
-    """The tokenizer.json of an embedder, with its own truncation and padding switched off."""
+    """The tokenizer.json of an embedder, with its own truncation and padding switched off.
+
+    Attributes:
+        special_tokens: Tokens that are put around every text.
+        blank_line_tokens: Tokens that a blank line between two texts takes; none where white space is dropped.
+        edge_tokens: As in `TokenCounter`.
+    """
 
     def __init__(self, path: Path) -> None:
         """Load `path`/tokenizer.json.
@@ -50,6 +56,7 @@ class EmbedderTokenizer:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self.special_tokens: int = self._tokenizer.num_special_tokens_to_add(False)
+        self.blank_line_tokens: int = max(0, self.count("a\n\na") - 2 * self.count("a"))
         self.edge_tokens: int = 0 if _splits_at_blanks(self._tokenizer) else EDGE_TOKENS
 
     def spans(self, text: str) -> list[tuple[int, int]]:
@@ -61,6 +68,10 @@ class EmbedderTokenizer:
         # Of the tokenizer's calls only this one leaves out the spans; it takes 0.6 of the time of `encode`.
         [encoding] = self._tokenizer.encode_batch_fast([text], add_special_tokens=False)
         return len(encoding)
+
+    def count_ahead(self, text: str) -> int:
+        """Return how many tokens `text` takes in front of another."""
+        return max(self.count(text), self.count(f"{text}a") - self.count("a")) if text else 0
 
     def words(self, text: str) -> list[int | None]:
         """Return the number of the word that each token of `text` belongs to, rising; None for special tokens."""

@@ -15,6 +15,7 @@ from indexer.fusion import blend, fuse
 from indexer.passages import Candidates, Passage
 from indexer.rerank.mixing import Rerank, RerankBy
 from indexer.search import CANDIDATES, Searcher
+from indexer.types import FusionWeights
 
 DENSE_WEIGHTS = tuple(step / 10 for step in range(11))
 SECTION_WEIGHTS = tuple(step / 5 for step in range(5))
@@ -22,11 +23,9 @@ _BATCH = 16  # questions per call of the searcher
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
-    """Settings of a specialist's retrieval; see `indexer.fusion.fuse` and `indexer.rerank.mixing`."""
+class Weights(FusionWeights):
+    """Settings of a specialist's retrieval: how the searches are mixed, and how the head is ordered anew."""
 
-    dense: float
-    section: float = 0.0
     rerank: Rerank | None = None
 
 

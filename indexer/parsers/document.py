@@ -14,6 +14,7 @@ from indexer.types import Block, Document, SourceFile
 _BETWEEN = "\n\n"
 HEADING_MAX_BYTES = 1024  # as for a title; a chunk repeats all that it stands under
 HEADINGS_MAX = 16
+KEY_MAX_BYTES = 1024  # of an address; more of a key is in no id either
 METADATA_MAX_BYTES = 32_768  # as JSON with escapes; every chunk repeats it, and a server's JSON field holds 65,536
 
 
@@ -24,8 +25,8 @@ def document_id(source: SourceFile, key: str | None) -> str:
 
 
 def document_uri(source: SourceFile, key: str | None) -> str:
-    """Return the file's URI, with `#<key>` where a file holds several documents."""
-    return source.uri if key is None else f"{source.uri}#{key}"
+    """Return the file's URI, with `#<key>` where a file holds several documents; long keys end in a hash."""
+    return source.uri if key is None else f"{source.uri}#{shorten(key, KEY_MAX_BYTES)}"
 
 
 def build_document(parsed: ParsedDocument, *, source: SourceFile, key: str | None) -> Document:

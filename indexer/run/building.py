@@ -15,6 +15,7 @@ from indexer.run.context import RunContext
 from indexer.run.datasink import WriteOutcome
 from indexer.run.finishing import finish_documents
 from indexer.run.importing import import_files, stored_documents, wants_import
+from indexer.run.others import settle_others
 from indexer.run.rebuild import by_content, found_by_content, left_over, lost_documents, refuse_loss, refuse_switch
 from indexer.run.result import Share, distinct
 from indexer.run.state import KnownDocument, Plan, gather, make_plan
@@ -23,7 +24,7 @@ from indexer.run.verify import Expected, verify
 from indexer.run.writing import write_documents
 from indexer.sources.discovery import Discovery
 from indexer.sources.provenance import check_owners, existing_files
-from indexer.sources.recorded import recorded_files
+from indexer.sources.recorded import folders_are_here, recorded_files
 from indexer.store.generation import verified_properties
 from indexer.store.import_files import ImportFolder
 from indexer.store.schema import PARSERS_PROPERTY, ROLLED_BACK_PROPERTY
@@ -78,7 +79,8 @@ def build_generation(
     """Build a generation with every document of the live one, and move the alias when it has passed.
 
     Documents of the live generation that are not under the given paths are read again from the files they came from,
-    those of other tenants too. An interrupted build is continued.
+    those of other tenants too. An interrupted build is continued; what it left of tenants that are not read now is kept
+    in a first generation, and deleted from a later one.
 
     Raises:
         ConflictError: Documents would be lost; or the build did not pass; or the lease was lost. Readers stay where
@@ -96,6 +98,7 @@ def build_generation(
             [lost for part in parts for lost in _lost(part, _present(part))], alias=run.collection, target=target
         )
     made = _begin(run, target)
+    others = _others(run, made, parts, target=target)
     shares: list[Share] = []
     lost: list[str] = []
     for part in parts:
@@ -112,7 +115,7 @@ def build_generation(
             Expected(tenant=part.tenant, hashes=_hashes(part, share)) for part, share in zip(parts, shares, strict=True)
         ]
         verification = verify(
-            run.store, made, expected, settings=run.settings, questions=questions, reporter=run.reporter
+            run.store, made, [*expected, *others], settings=run.settings, questions=questions, reporter=run.reporter
         )
         run.lease.check()
         run.store.record(
@@ -150,6 +153,7 @@ def _part(run: RunContext, discovery: Discovery, *, tenant: str, live: Generatio
         unreadable=(*unreadable, *comparison.unreadable),
         files={file.source_id: file.uri for file in files},
         existing=partial(existing_files, listed=discovery.left_out),
+        at_home=folders_are_here,
     )
     check_owners(against_live.moved, collection=run.collection)
     if own:
@@ -194,6 +198,15 @@ def _stored(run: RunContext, made: Generation, *, tenant: str) -> dict[str, Know
         )
 
 
+def _others(run: RunContext, made: Generation, parts: Sequence[_Part], *, target: Target) -> list[Expected]:
+    there = run.store.tenants(made.physical) if target.begun else []
+    return [
+        settle_others(run, made, _stored(run, made, tenant=tenant), tenant=tenant, first=target.live is None)
+        for tenant in there
+        if tenant not in {part.tenant for part in parts}
+    ]
+
+
 def _write_part(
     run: RunContext, part: _Part, *, made: Generation, known: dict[str, KnownDocument], first: bool
 ) -> tuple[Share, set[str]]:
@@ -205,6 +218,7 @@ def _write_part(
         unreadable=part.comparison.unreadable,
         files={file.source_id: file.uri for file in part.files},
         existing=existing_files,
+        at_home=folders_are_here,
     )
     failures = part.comparison.failures
     folder = None
@@ -266,9 +280,10 @@ def _lost(part: _Part, present: Set[str]) -> list[str]:
 
 
 def _hashes(part: _Part, share: Share) -> dict[str, str]:
-    """Return the hash of every document that must be stored in whole now."""
-    return {
+    """Return the hash of every document that must be stored in whole now: a file may change after it was compared."""
+    compared = {
         document.document_id: document.document_hash
         for document in part.comparison.found
-        if document.document_id in share.stored
+        if document.document_id in share.plan.unchanged
     }
+    return compared | {document_id: written.document_hash for document_id, written in share.outcome.documents.items()}

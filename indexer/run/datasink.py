@@ -20,7 +20,7 @@ from indexer.progress import Counts
 from indexer.run.tables import chunks_from_table, embedded_count
 from indexer.sources.provenance import stored_file
 from indexer.store.connection import RefusedError
-from indexer.store.filters import check_tenant
+from indexer.store.expressions import check_tenant
 from indexer.store.import_files import ImportFile
 from indexer.store.milvus import MilvusStore
 from indexer.store.retry import call_with_retry

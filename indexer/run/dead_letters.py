@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from pymilvus.exceptions import MilvusException
+
 from indexer.run.context import RunContext
 from indexer.run.result import Share
 from indexer.sources.discovery import Discovery
@@ -66,6 +68,8 @@ def settle(
 def settle_letters(run: RunContext, discovery: Discovery, shares: Sequence[Share]) -> int:
     """Bring the dead letters of all tenants of a run up to date; returns how many stand of the run's own.
 
+    Letters that Milvus refuses are told in the log: the run is done, and its report names what failed.
+
     Raises:
         UnavailableError: Milvus or an object store does not answer.
     """
@@ -113,8 +117,11 @@ def _settle_share(run: RunContext, discovery: Discovery, share: Share) -> int:
     }
     gone = (discovery.gone if own else frozenset()) | (asked - existing_files(asked, listed=discovery.left_out))
     settled = settle(before, failures=share.failures, read=share.read, gone=gone, now=_now())
-    run.store.write_letters(run.collection, settled.write, tenant=share.tenant)
-    run.store.delete_letters(run.collection, settled.delete, tenant=share.tenant)
+    try:
+        run.store.write_letters(run.collection, settled.write, tenant=share.tenant)
+        run.store.delete_letters(run.collection, settled.delete, tenant=share.tenant)
+    except MilvusException as error:
+        logger.warning("dead letters of %r were not brought up to date: %s", run.collection, error)
     return settled.standing
 
 

@@ -13,7 +13,7 @@ from indexer.board import Board
 from indexer.progress import Counts
 from indexer.run.datasink import WriteOutcome, outcome_of
 from indexer.run.tables import chunks_from_table, embedded_count
-from indexer.store.filters import check_tenant
+from indexer.store.expressions import check_tenant
 from indexer.store.import_files import ImportFolder, import_table
 from indexer.store.schema import collection_schema, row_from_chunk
 from indexer.types import Identity

@@ -30,10 +30,11 @@ from indexer.run.updating import update_live
 from indexer.search import open_store
 from indexer.settings import IndexerSettings
 from indexer.sources.discovery import Discovery, discover
-from indexer.store.filters import check_tenant
+from indexer.store.expressions import check_tenant
 from indexer.store.holding import holding
 from indexer.store.milvus import MilvusStore
 from indexer.store.schema import SCHEMA_VERSION
+from indexer.store.upkeep import forget_rollback
 from indexer.types import Identity
 
 
@@ -102,6 +103,8 @@ def run_index(
         target = choose(store)
         if (target.number, target.in_place) != (before.number, before.in_place):
             raise ConflictError(f"Collection {collection!r} was changed just as this run began; run it again.")
+        if target.live is not None:
+            forget_rollback(store, target.live)
         run = RunContext(
             collection=collection,
             settings=settings,
@@ -156,15 +159,23 @@ def _target(store: MilvusStore, collection: str, *, recipe: Recipe, files: Embed
 
 def _recipe(settings: IndexerSettings, files: EmbedderFiles, *, tenant: str) -> Recipe:
     tokenizer = load_tokenizer(files.path)
-    chunker = chunker_settings(settings, max_tokens=files.max_tokens, special_tokens=tokenizer.special_tokens)
+    chunker = chunker_settings(
+        settings,
+        max_tokens=files.max_tokens,
+        special_tokens=tokenizer.special_tokens,
+        prompt_tokens=tokenizer.count_ahead(files.document_prompt),
+        blank_line_tokens=tokenizer.blank_line_tokens,
+    )
     return Recipe(
         tenant=tenant,
         pipeline=pipeline_hash(
             parsers=PARSER_VERSIONS, chunker=chunker.identity, embedder=files.identity.rpartition("@")[2]
         ),
         chunker=chunker,
+        embedder=settings.embedder,
         tokenizer=files.path,
         max_document_bytes=settings.max_document_bytes,
+        parse_timeout_s=settings.parse_timeout_s,
     )
 
 

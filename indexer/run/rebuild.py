@@ -79,7 +79,9 @@ def _content_only(document: KnownDocument) -> KnownDocument:
     rows: Counter[str] = Counter()
     for document_hash, count in document.rows_by_hash.items():
         rows[content_hash(document_hash)] += count
-    return KnownDocument(rows_by_hash=rows, chunk_count=document.chunk_count, files=document.files)
+    return KnownDocument(
+        rows_by_hash=rows, chunk_count=document.chunk_count, files=document.files, former=document.former
+    )
 
 
 def _counted(lost: Sequence[str]) -> str:

@@ -79,8 +79,9 @@ def report_of(
 ) -> IndexReport:
     """Return the report of a run, tenants added up."""
     renamed = {now: before for share in shares for now, before in share.renamed.items()}
-    new = sum(len(share.seen.new & share.stored) for share in shares) - len(renamed)
-    changed = sum(len(share.seen.changed & share.stored) for share in shares) + len(renamed)
+    moved = sum(len(share.seen.new & share.renamed.keys()) for share in shares)
+    new = sum(len(share.seen.new & share.stored) for share in shares) - moved
+    changed = sum(len(share.seen.changed & share.stored) for share in shares) + moved
     unchanged = sum(len(share.seen.unchanged & share.stored) for share in shares)
     failures = [failure for share in shares for failure in share.failures]
     rows = sum(share.outcome.rows for share in shares)

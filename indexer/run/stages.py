@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import pyarrow as pa
 
@@ -17,7 +18,7 @@ from indexer.chunking.chunker import ChunkerSettings
 from indexer.chunking.chunks import make_chunks
 from indexer.chunking.tokens import TokenCounter, load_tokenizer
 from indexer.embedding.embedder import Embedder, open_embedder
-from indexer.embedding.files import same_weights
+from indexer.embedding.files import same_weights, tokenizer_folder
 from indexer.errors import GraftworkError, InputError
 from indexer.identity import document_hash
 from indexer.parsers import PARSERS
@@ -34,11 +35,14 @@ from indexer.run.tables import (
     texts_to_embed,
     with_vectors,
 )
+from indexer.run.time_limit import TimeIsUp, time_limit
 from indexer.settings import IndexerSettings
+from indexer.sources.provenance import FORMER_FIELD
 from indexer.sources.stores import open_source
 from indexer.text import clean
 from indexer.types import Chunk, FailedDocument, SourceFile
 
+_WHO = {"parse": "parser", "chunk": "chunker"}
 _ROWS_PER_TABLE = 512  # bounds what one task holds of a file with very many documents
 
 
@@ -50,26 +54,37 @@ class Recipe:
         tenant: Whose documents these are.
         pipeline: Hash over parsers, chunker and embedder; part of every document hash.
         chunker: How documents are cut.
-        tokenizer: Folder of the embedder's tokenizer.
+        embedder: Name of the embedder, whose tokenizer counts.
+        tokenizer: Folder of that tokenizer where the driver runs; another node may have it elsewhere.
         max_document_bytes: Limit per document.
+        parse_timeout_s: Seconds for parsing and cutting one.
     """
 
     tenant: str
     pipeline: str
     chunker: ChunkerSettings
+    embedder: str
     tokenizer: Path
     max_document_bytes: int
+    parse_timeout_s: float
 
 
-def compare(table: pa.Table, *, recipe: Recipe) -> pa.Table:
-    """Return the hash of every document in a table of files; nothing is parsed."""
+def compare(table: pa.Table, *, recipe: Recipe) -> Iterator[pa.Table]:
+    """Yield the hash of every document in a table of files; nothing is parsed."""
     found: list[Fingerprint | tuple[str, FailedDocument]] = []
     for source, _ in sources_from_table(table):
-        found.extend(_fingerprints(source, recipe))
-    return fingerprints_to_table(found)
+        with closing(_fingerprints(source, recipe)) as fingerprints:
+            for fingerprint in fingerprints:
+                found.append(fingerprint)
+                if len(found) >= _ROWS_PER_TABLE:
+                    yield fingerprints_to_table(found)
+                    found = []
+    yield fingerprints_to_table(found)
 
 
-def _fingerprints(source: SourceFile, recipe: Recipe) -> Iterator[Fingerprint | tuple[str, FailedDocument]]:
+def _fingerprints(
+    source: SourceFile, recipe: Recipe
+) -> Generator[Fingerprint | tuple[str, FailedDocument], None, None]:
     try:
         for part in _split(source, recipe):
             if isinstance(part, SplitFailure):
@@ -93,7 +108,12 @@ def _split(source: SourceFile, recipe: Recipe) -> Iterator[RawDocument | SplitFa
 
 
 def prepare(
-    table: pa.Table, *, recipe: Recipe, board: Board[Counts], stored: StoredVectors | None = None
+    table: pa.Table,
+    *,
+    recipe: Recipe,
+    board: Board[Counts],
+    stored: StoredVectors | None = None,
+    renamed: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[pa.Table]:
     """Yield the chunks of the documents in a table of files; a document that fails becomes a row that says why.
 
@@ -102,11 +122,12 @@ def prepare(
         recipe: How.
         board: Where to count.
         stored: Gives chunks that did not change the vectors they have; None where nothing is stored.
+        renamed: Former ids of documents by their new ones; rows keep them, so that an interrupted run is taken up.
 
     Raises:
-        UnavailableError: Milvus did not answer when it was asked for them.
+        UnavailableError: Milvus did not answer when it was asked for them; or the embedder is not on this node.
     """
-    tokens = load_tokenizer(recipe.tokenizer)
+    tokens = load_tokenizer(tokenizer_folder(recipe.embedder, near=recipe.tokenizer))
     rows: list[Chunk | FailedDocument] = []
     for source, skip in sources_from_table(table):
         with closing(_documents(source, recipe, skip)) as documents:
@@ -114,7 +135,7 @@ def prepare(
                 began = time.perf_counter()
                 made = raw if isinstance(raw, FailedDocument) else _prepare_one(raw, source, recipe, tokens)
                 failed = isinstance(made, FailedDocument)
-                rows.extend([made] if isinstance(made, FailedDocument) else made)
+                rows.extend([made] if isinstance(made, FailedDocument) else _with_formers(made, renamed))
                 board.tell(
                     Counts(
                         documents=0 if failed else 1,
@@ -129,6 +150,13 @@ def prepare(
     yield _chunk_table(rows, stored)
     if stored is not None:
         stored.close()
+
+
+def _with_formers(chunks: Sequence[Chunk], renamed: Mapping[str, str]) -> Iterator[Chunk]:
+    for chunk in chunks:
+        former = renamed.get(chunk.document_id)
+        marks = () if former is None else ((FORMER_FIELD, former),)
+        yield replace(chunk, metadata=(*chunk.metadata, *marks))
 
 
 def _chunk_table(rows: Sequence[Chunk | FailedDocument], stored: StoredVectors | None) -> pa.Table:
@@ -156,20 +184,24 @@ def _prepare_one(
 ) -> list[Chunk] | FailedDocument:
     stage = "parse"
     try:
-        parsed = PARSERS[source.media_type].parse(raw)
-        document = build_document(parsed, source=source, key=raw.key)
-        stage = "chunk"
-        return make_chunks(
-            document,
-            tenant=recipe.tenant,
-            document_hash=document_hash(raw.content, pipeline=recipe.pipeline),
-            tokens=tokens,
-            settings=recipe.chunker,
-        )
+        with time_limit(recipe.parse_timeout_s):
+            parsed = PARSERS[source.media_type].parse(raw)
+            document = build_document(parsed, source=source, key=raw.key)
+            stage = "chunk"
+            return make_chunks(
+                document,
+                tenant=recipe.tenant,
+                document_hash=document_hash(raw.content, pipeline=recipe.pipeline),
+                tokens=tokens,
+                settings=recipe.chunker,
+            )
+    except TimeIsUp:
+        reason = f"the {_WHO[stage]} took longer than {recipe.parse_timeout_s:g} s (indexer.parse_timeout_s)"
+        return _failed(source, raw.key, stage=stage, reason=reason)
     except ParseError as error:
         return _failed(source, raw.key, stage=stage, reason=str(error))
     except Exception as error:  # noqa: BLE001  any other failure is recorded too: one document never stops a run
-        reason = f"the {stage}r failed with {type(error).__name__}: {error}"
+        reason = f"the {_WHO[stage]} failed with {type(error).__name__}: {error}"
         return _failed(source, raw.key, stage=stage, reason=reason)
 
 

@@ -18,11 +18,13 @@ class KnownDocument:
         rows_by_hash: Number of rows per document hash; more than one hash is left by an interrupted change.
         chunk_count: Number of chunks the document should have, by its latest seen row.
         files: URIs of the files that its rows came from; none where the rows do not tell.
+        former: Id that it had before it was renamed, or None.
     """
 
     rows_by_hash: Counter[str] = field(default_factory=Counter)
     chunk_count: int = 0
     files: tuple[str, ...] = ()
+    former: str | None = None
 
     def is_complete(self, document_hash: str) -> bool:
         """Tell whether exactly the chunks of this version are stored."""
@@ -32,6 +34,11 @@ class KnownDocument:
     def is_whole(self) -> bool:
         """Whether exactly the chunks of one version are stored, whichever it is."""
         return list(self.rows_by_hash.values()) == [self.chunk_count]
+
+    @property
+    def contents(self) -> Set[str]:
+        """Hashes over the bytes of the versions that have rows."""
+        return {content_hash(document_hash) for document_hash in self.rows_by_hash}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +84,8 @@ class Plan:
         sources: Files to read, each with the keys inside it to pass over.
         vanished: Ids of stored documents under the same roots whose file is gone, or does not hold them any more.
         moved: Changed documents that were stored from another file.
-        renamed: Ids of stored documents whose file is gone, by the id of the new document that has their bytes.
+        renamed: Ids of stored documents whose file is gone, by the id of the new document that has their bytes; also
+            where an interrupted run has written the latter.
         alike: Ids of stored documents that may hold chunks of those to be written, by the ids of the latter.
     """
 
@@ -98,6 +106,7 @@ def gather(rows: Iterable[StoredRow]) -> dict[str, KnownDocument]:
         document = known.setdefault(row.document_id, KnownDocument())
         document.rows_by_hash[row.document_hash] += 1
         document.chunk_count = row.chunk_count
+        document.former = row.former or document.former
         if row.file is not None and row.file not in document.files:
             document.files += (row.file,)
     return known
@@ -111,6 +120,7 @@ def make_plan(
     unreadable: Iterable[str],
     files: Mapping[str, str],
     existing: Callable[[Collection[str]], Set[str]],
+    at_home: Callable[[str, Collection[str]], bool],
 ) -> Plan:
     """Compare what is stored with what was found.
 
@@ -124,6 +134,8 @@ def make_plan(
         unreadable: Source ids that could not be read in whole; their documents have not vanished.
         files: URIs of the files of this run by source id.
         existing: Returns those of some URIs at which there is a file.
+        at_home: Tells whether the folders that a document's id and files name can be seen from here: a URI names no
+            machine, and another's file is no former name of one that is here.
     """
     new: set[str] = set()
     changed: set[str] = set()
@@ -158,13 +170,17 @@ def make_plan(
     unknown = {
         document.document_id: content_hash(document.document_hash) for document in found if document.document_id in new
     }
-    renamed = match_renamed(unknown, gone=whole_by_content(vanished, known=known))
+    here = [document_id for document_id in vanished if at_home(document_id, known[document_id].files)]
+    begun = begun_renames(changed | unchanged, gone=frozenset(here), known=known)
+    gone = sorted(set(here).difference(begun.values()))
+    renamed = begun | match_renamed(unknown, gone=whole_by_content(gone, known=known))
+    moved_on = frozenset(renamed.values())
     return Plan(
         new=frozenset(new),
         changed=frozenset(changed),
         unchanged=frozenset(unchanged),
         sources={source_id: tuple(skip.get(source_id, ())) for source_id in sorted(sources)},
-        vanished=tuple(document_id for document_id in vanished if document_id not in renamed.values()),
+        vanished=tuple(document_id for document_id in vanished if document_id not in moved_on),
         moved=tuple(moved),
         renamed=renamed,
         alike={**dict(zip(changed, changed, strict=True)), **_copies(unknown, known=known), **renamed},
@@ -179,6 +195,20 @@ def whole_by_content(ids: Iterable[str], *, known: Mapping[str, KnownDocument]) 
             [document_hash] = known[document_id].rows_by_hash
             found.setdefault(content_hash(document_hash), []).append(document_id)
     return found
+
+
+def begun_renames(ids: Iterable[str], *, gone: Collection[str], known: Mapping[str, KnownDocument]) -> dict[str, str]:
+    """Return the gone documents that an interrupted run was renaming, by the ids of the stored ones it has written.
+
+    The rows tell the former name. It counts while there is nothing under it but bytes that stand under the new one.
+    """
+    formers = {document_id: known[document_id].former for document_id in sorted(ids)}
+    found = {
+        former: document_id
+        for document_id, former in formers.items()
+        if former is not None and former in gone and known[former].contents <= known[document_id].contents
+    }
+    return {document_id: former for former, document_id in found.items()}
 
 
 def match_renamed(new: Mapping[str, str], *, gone: Mapping[str, Sequence[str]]) -> dict[str, str]:

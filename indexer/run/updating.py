@@ -13,6 +13,7 @@ from indexer.run.state import gather, make_plan
 from indexer.run.writing import write_documents
 from indexer.sources.discovery import Discovery
 from indexer.sources.provenance import check_owners, existing_files
+from indexer.sources.recorded import folders_are_here
 from indexer.store.schema import PARSERS_PROPERTY
 from indexer.types import Generation
 
@@ -38,6 +39,7 @@ def update_live(run: RunContext, discovery: Discovery, *, made: Generation, sync
             unreadable=(*discovery.unreadable, *comparison.unreadable),
             files={file.source_id: file.uri for file in discovery.files},
             existing=partial(existing_files, listed=discovery.left_out),
+            at_home=folders_are_here,
         )
         check_owners(plan.moved, collection=run.collection)
     failures = [*discovery.failures, *comparison.failures]
@@ -55,7 +57,10 @@ def update_live(run: RunContext, discovery: Discovery, *, made: Generation, sync
         deleted_documents=len(plan.vanished) if sync else 0,
     )
     run.reporter.tell("finish", counts=share.counts, failed=len(share.failures))
-    gone = [*(plan.vanished if sync else ()), *(old for new, old in plan.renamed.items() if outcome.is_whole(new))]
+    gone = [
+        *(plan.vanished if sync else ()),
+        *(old for new, old in plan.renamed.items() if new in plan.unchanged or outcome.is_whole(new)),
+    ]
     deleted = finish_documents(run, plan, outcome, made=made, tenant=run.tenant, gone=gone)
     _record_parsers(run, made)
     return share.with_deleted(deleted)

@@ -75,6 +75,7 @@ def write_documents(
         "recipe": replace(run.recipe, tenant=tenant),
         "board": board,
         "stored": stored if plan.alike else None,
+        "renamed": dict(plan.renamed),
     }
     pool = embedder_pool(settings)
     embed_arguments = {

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from watchfiles import Change, watch
 
-from indexer.errors import InputError
+from indexer.errors import InputError, UnavailableError
 from indexer.sources.uris import LocalPlace, parse_place
 
 _QUIET_MS = 500  # changes that follow each other closely are one, such as a save by way of a temporary file
@@ -23,16 +23,39 @@ class Changes:
     def __init__(self) -> None:
         """Nothing changed yet."""
         self._changed = threading.Event()
+        self._ended: str | None = None
 
     def tell(self) -> None:
         """Take note of a change."""
         self._changed.set()
 
+    def end(self, reason: str) -> None:
+        """Take note that no more changes will be told; who waits learns of it."""
+        self._ended = reason
+        self._changed.set()
+
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait for a change, or for a time; what changed before and was not asked for counts. False: time is up."""
+        """Wait for a change, or for a time; what changed before and was not asked for counts. False: time is up.
+
+        Raises:
+            UnavailableError: The folders are not followed any more.
+        """
         changed = self._changed.wait(timeout_s)
         self._changed.clear()
+        self.check()
         return changed
+
+    def check(self) -> None:
+        """See that changes are told.
+
+        Raises:
+            UnavailableError: The folders are not followed any more.
+        """
+        if self._ended is not None:
+            raise UnavailableError(
+                f"The folders cannot be followed ({self._ended}); see that they are there and that the system's limit "
+                "of watches (fs.inotify.max_user_watches) is not reached, or set WATCHFILES_FORCE_POLLING=1."
+            )
 
 
 def watched_folders(given: Sequence[str | Path]) -> tuple[Path, ...]:
@@ -57,12 +80,16 @@ def following(folders: Sequence[Path]) -> Iterator[Changes]:
     """Yield what tells of changes below folders, from now on; hidden entries do not count.
 
     Where the system tells of no changes, as on many network file systems, WATCHFILES_FORCE_POLLING=1 makes it look.
+
+    Raises:
+        UnavailableError: The system does not let them be followed.
     """
     changes, ready, stop = Changes(), threading.Event(), threading.Event()
     thread = threading.Thread(target=_follow, args=(folders, changes, ready, stop), name="changes", daemon=True)
     thread.start()
     ready.wait()
     try:
+        changes.check()
         yield changes
     finally:
         stop.set()
@@ -91,5 +118,9 @@ def _follow(folders: Sequence[Path], changes: Changes, ready: threading.Event, s
             ready.set()
             if changed:
                 changes.tell()
+        if not stop.is_set():
+            changes.end("the system tells of no more changes")
+    except Exception as error:  # noqa: BLE001  whatever it is, who waits for a change has to hear of it
+        changes.end(" ".join(str(error).split()) or type(error).__name__)
     finally:
         ready.set()

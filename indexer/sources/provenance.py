@@ -15,6 +15,7 @@ from indexer.sources.uris import Bucket, file_path, is_file_uri, is_source_uri, 
 
 URI_MAX_BYTES = 2048
 FILE_FIELD = "graftwork.file"  # in a row's metadata, where the row's own URI does not tell the file
+FORMER_FIELD = "graftwork.former"  # likewise, of a renamed document: the id that it had before
 
 
 def with_file(metadata: Sequence[tuple[str, str]], *, uri: str, file: str) -> tuple[tuple[str, str], ...]:
@@ -25,17 +26,27 @@ def with_file(metadata: Sequence[tuple[str, str]], *, uri: str, file: str) -> tu
         uri: The document's own address.
         file: URI of the file that holds it.
     """
-    kept = tuple(pair for pair in metadata if pair[0] != FILE_FIELD)
+    kept = tuple(pair for pair in metadata if pair[0] not in (FILE_FIELD, FORMER_FIELD))
     told = uri.partition("#")[0] == file and len(uri.encode("utf-8", "replace")) <= URI_MAX_BYTES
     return kept if told else (*kept, (FILE_FIELD, file))
 
 
 def stored_file(uri: str, metadata: object) -> str | None:
     """Return the URI of the file that a row came from; None for a row that does not tell."""
-    fields = json.loads(metadata) if isinstance(metadata, str | bytes) else metadata
-    if isinstance(fields, Mapping) and (file := fields.get(FILE_FIELD)):
-        return str(file)
+    if file := _field(metadata, FILE_FIELD):
+        return file
     return uri.partition("#")[0] if is_source_uri(uri) else None
+
+
+def stored_former(metadata: object) -> str | None:
+    """Return the id that a row's document had before it was renamed; None for one that was not."""
+    return _field(metadata, FORMER_FIELD)
+
+
+def _field(metadata: object, name: str) -> str | None:
+    fields = json.loads(metadata) if isinstance(metadata, str | bytes) else metadata
+    value = fields.get(name) if isinstance(fields, Mapping) else None
+    return str(value) if value else None
 
 
 def existing_files(uris: Collection[str], *, listed: Collection[str] = frozenset()) -> frozenset[str]:

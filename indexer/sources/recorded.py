@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 
 from indexer.run.state import KnownDocument
 from indexer.sources.discovery import Discovery
@@ -63,6 +63,16 @@ def failed_files(letters: Sequence[DeadLetter]) -> Discovery:
         gone=frozenset(absent - there),
         seconds=time.perf_counter() - began,
     )
+
+
+def folders_are_here(document_id: str, files: Collection[str]) -> bool:
+    """Tell whether the root folders that a document's files lay in are there for this process; buckets always are."""
+    return all(not is_file_uri(uri) or _root_is_here(document_id, uri) for uri in files)
+
+
+def _root_is_here(document_id: str, uri: str) -> bool:
+    source_id = source_of(document_id, uri)
+    return source_id is not None and file_path(uri).parents[source_id.count("/") - 1].is_dir()
 
 
 def source_of(document_id: str, uri: str) -> str | None:

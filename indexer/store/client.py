@@ -11,7 +11,8 @@ from pymilvus import MilvusClient
 from pymilvus.exceptions import MilvusException
 
 from indexer.store.connection import connect, translated
-from indexer.store.filters import behind_chunk
+from indexer.store.expressions import behind_key
+from indexer.store.options import DEFAULT_OPTIONS, StoreOptions
 from indexer.store.retry import call_with_retry
 
 LONG_CALL_S = 60.0  # least time for calls that make or load a collection
@@ -29,11 +30,14 @@ class StoreClient:
         uri: Address of the server.
     """
 
-    def __init__(self, uri: str, token: str | None = None, *, timeout_s: float = 10.0) -> None:
-        """Store the address, and how long one call may take; nothing is opened yet."""
+    def __init__(
+        self, uri: str, token: str | None = None, *, timeout_s: float = 10.0, options: StoreOptions = DEFAULT_OPTIONS
+    ) -> None:
+        """Store the address, how long one call may take, and how the server is asked; nothing is opened yet."""
         self.uri = uri
         self._token = token
         self._timeout_s = timeout_s
+        self._options = options
         self._patient = False
         self._reset()
 
@@ -44,7 +48,7 @@ class StoreClient:
 
     def __getstate__(self) -> dict[str, object]:
         """Leave connection, lock and patience out of a pickle: workers repeat what they do as a whole."""
-        return {"uri": self.uri, "_token": self._token, "_timeout_s": self._timeout_s}
+        return {name: getattr(self, name) for name in ("uri", "_token", "_timeout_s", "_options")}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         """Restore the address; the next call connects."""
@@ -72,7 +76,7 @@ class StoreClient:
         with self._lock:
             if self._client is None:
                 timeout_s = min(self._timeout_s, _CONNECT_TIMEOUT_S)
-                self._client = connect(self.uri, token=self._token, timeout_s=timeout_s)
+                self._client = connect(self.uri, token=self._token, timeout_s=timeout_s, ca_file=self._options.ca_file)
             return self._client
 
     def close(self) -> None:
@@ -100,10 +104,14 @@ class StoreClient:
             except MilvusException as error:
                 if error.code != _NOT_LOADED:
                     raise
-            client.load_collection(physical, timeout=max(self._timeout_s, LONG_CALL_S))
+            self._load(client, physical)
             return ask(client)
 
         return self._repeatable(f"read {physical}", ask_loaded)
+
+    def _load(self, client: MilvusClient, physical: str) -> None:
+        copies = {"replica_number": self._options.replicas} if self._options.replicas > 1 else {}
+        client.load_collection(physical, timeout=max(self._timeout_s, LONG_CALL_S), **copies)
 
     def _has(self, physical: str) -> bool:
         return self._repeatable(
@@ -111,13 +119,13 @@ class StoreClient:
         )
 
     def pages(
-        self, physical: str, expression: str, fields: Sequence[str], *, batch: int
+        self, physical: str, expression: str, fields: Sequence[str], *, batch: int, key: str = "chunk_id"
     ) -> Iterator[Mapping[str, object]]:
-        """Yield the rows of chunks that an expression names at Strong consistency, fetched `batch` at a time.
+        """Yield the rows that an expression names at Strong consistency, fetched `batch` at a time.
 
         They come in the order of their keys. After a connection was lost it goes on behind the last of them.
         """
-        rows = _Rows(physical, expression, fields, batch=batch, timeout_s=self._timeout_s)
+        rows = _Rows(physical, expression, fields, batch=batch, key=key, timeout_s=self._timeout_s)
         while page := self._read(physical, rows.next_page):
             yield from page
 
@@ -125,11 +133,14 @@ class StoreClient:
 class _Rows:
     """An iterator over rows that outlives the client it began with."""
 
-    def __init__(self, physical: str, expression: str, fields: Sequence[str], *, batch: int, timeout_s: float) -> None:
+    def __init__(
+        self, physical: str, expression: str, fields: Sequence[str], *, batch: int, key: str, timeout_s: float
+    ) -> None:
         self._physical = physical
         self._expression = expression
         self._fields = list(fields)
         self._batch = batch
+        self._key = key
         self._timeout_s = timeout_s
         self._client: MilvusClient | None = None
         self._last = ""
@@ -138,7 +149,7 @@ class _Rows:
         if client is not self._client:
             self._pages = client.query_iterator(
                 self._physical,
-                filter=behind_chunk(self._expression, self._last),
+                filter=behind_key(self._expression, self._key, self._last),
                 output_fields=self._fields,
                 batch_size=self._batch,
                 consistency_level="Strong",
@@ -148,7 +159,7 @@ class _Rows:
             self._client = client
         page: Sequence[Mapping[str, object]] = self._pages.next()
         if page:
-            self._last = str(page[-1]["chunk_id"])
+            self._last = str(page[-1][self._key])
         else:
             self._pages.close()
         return page

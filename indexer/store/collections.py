@@ -13,6 +13,7 @@ from indexer.store.client import LONG_CALL_S, StoreClient
 from indexer.store.connection import translated
 from indexer.store.generation import check_embedder, read_generation
 from indexer.store.schema import (
+    INDEXED_FIELDS,
     PARTITIONS,
     SCHEMA_VERSION,
     collection_indexes,
@@ -88,6 +89,7 @@ class Collections(StoreClient):
         self._generations.pop(physical, None)
         made = self._generation(alias, physical)
         check_embedder(made, embedder=embedder)
+        self._repeatable(f"complete {physical}", lambda client: self._complete(client, physical))
         if made.dimension != dimension:
             raise InputError(
                 f"Collection {alias!r} has {made.dimension} dimensions, embedder {embedder} makes {dimension}."
@@ -142,7 +144,6 @@ class Collections(StoreClient):
             client.create_collection(
                 physical,
                 schema=collection_schema(identity),
-                index_params=collection_indexes(),
                 num_partitions=PARTITIONS,
                 properties=collection_properties(identity),
                 timeout=max(self._timeout_s, LONG_CALL_S),
@@ -150,6 +151,14 @@ class Collections(StoreClient):
         except MilvusException as error:
             if "already exist" not in str(error.message):  # another process was quicker; what it made is checked next
                 raise
+
+    def _complete(self, client: MilvusClient, physical: str) -> None:
+        """Make a collection's indexes where it lacks them, and load it; a process that died may have left any of it."""
+        lacking = [name for name in INDEXED_FIELDS if not client.list_indexes(physical, field_name=name)]
+        if lacking:
+            indexes = collection_indexes(lacking, options=self._options)
+            client.create_index(physical, indexes, timeout=max(self._timeout_s, LONG_CALL_S))
+        self._load(client, physical)
 
     def _generation(self, alias: str, physical: str) -> Generation:
         known = self._generations.get(physical)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from indexer.store.client import StoreClient
-from indexer.store.filters import tenant_and_documents, tenant_and_prefix
+from indexer.store.expressions import tenant_and_documents, tenant_and_prefix
 from indexer.store.schema import NO_PAGE, headings
 from indexer.types import StoredChunk, StoredDocument
 

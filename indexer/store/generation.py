@@ -8,8 +8,10 @@ from dataclasses import asdict
 
 from indexer.embedding.files import same_weights
 from indexer.errors import InputError
+from indexer.fields import known_fields
 from indexer.names import split_physical
 from indexer.store.schema import (
+    ADVISED_PROPERTY,
     CHUNKER_PROPERTY,
     EMBEDDER_PROPERTY,
     PARSERS_PROPERTY,
@@ -18,7 +20,7 @@ from indexer.store.schema import (
     SCHEMA_VERSION,
     VERIFIED_PROPERTY,
 )
-from indexer.types import Generation, Identity, Verification
+from indexer.types import FusionWeights, Generation, Identity, Verification
 
 
 def check_embedder(made: Generation, *, embedder: str) -> None:
@@ -66,6 +68,7 @@ def read_generation(details: Mapping[str, object], *, alias: str, physical: str)
         ),
         verified=_verification(recorded.get(VERIFIED_PROPERTY, "")),
         rolled_back=bool(recorded.get(ROLLED_BACK_PROPERTY)),
+        advised=_advised(recorded.get(ADVISED_PROPERTY, "")),
     )
 
 
@@ -74,8 +77,17 @@ def verified_properties(verification: Verification | None) -> dict[str, str]:
     return {VERIFIED_PROPERTY: "" if verification is None else json.dumps(asdict(verification))}
 
 
+def advised_properties(weights: FusionWeights) -> dict[str, str]:
+    """Return the property that keeps the weights which an evaluation advised."""
+    return {ADVISED_PROPERTY: json.dumps(asdict(weights))}
+
+
 def _verification(recorded: str) -> Verification | None:
-    return Verification(**json.loads(recorded)) if recorded else None
+    return Verification(**known_fields(Verification, json.loads(recorded))) if recorded else None
+
+
+def _advised(recorded: str) -> FusionWeights | None:
+    return FusionWeights(**known_fields(FusionWeights, json.loads(recorded))) if recorded else None
 
 
 def _properties(details: Mapping[str, object]) -> dict[str, str]:

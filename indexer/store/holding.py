@@ -9,6 +9,7 @@ keys that any other run would give them, and the next run of that document puts 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import pwd
 import threading
@@ -52,7 +53,7 @@ class Lease:
         Args:
             store: Where it stands.
             claim: As it was written.
-            until: Its end on this process's monotonic clock, in seconds.
+            until: Its end on this machine's own clock, in seconds.
         """
         self.claim = claim
         self._store = store
@@ -63,10 +64,12 @@ class Lease:
     @property
     def overdue(self) -> bool:
         """Whether the lease was not renewed in time; then it is never renewed again."""
-        return time.monotonic() > self._until
+        return _clock() > self._until
 
     def renew(self) -> None:
         """Move the end of the lease; what is acknowledged after the old end does not count.
+
+        A claim that was cleared is not written again: a successor has seen that this lease had ended.
 
         Raises:
             UnavailableError: Milvus does not answer.
@@ -74,10 +77,21 @@ class Lease:
         with self._lock:
             if self.overdue:
                 return
-            until, claim = time.monotonic() + LEASE_S, replace(self.claim, expires=time.time() + LEASE_S)
+            if not self._stands():
+                self._until = -math.inf
+                return
+            until, claim = _clock() + LEASE_S, replace(self.claim, expires=time.time() + LEASE_S)
             self._own.write_claim(claim)
             if not self.overdue:
                 self._until, self.claim = until, claim
+
+    def _stands(self) -> bool:
+        """Whether the claim is there; by the second of two reads, see _CONFIRM_S."""
+        for wait_s in (_CONFIRM_S, 0.0):
+            if self.claim.key in {claim.key for claim in self._own.read_claims(self.claim.collection)}:
+                return True
+            time.sleep(wait_s)
+        return False
 
     def give_back(self) -> None:
         """Delete the claim; the lease is not renewed meanwhile."""
@@ -145,7 +159,7 @@ def _take(store: Leases, collection: str, *, tenant: str) -> Lease:
     mine = _claim(collection, tenant=tenant, number=next_number(before))
     if against := rivals(mine, before, now=time.time(), gone=writer_is_gone):
         raise _refused(against, mine)
-    until = time.monotonic() + LEASE_S
+    until = _clock() + LEASE_S
     try:
         store.write_claim(mine)
         _settle(store, mine)
@@ -228,6 +242,12 @@ def _claim(collection: str, *, tenant: str, number: int) -> Claim:
         since=now,
         expires=now + LEASE_S,
     )
+
+
+def _clock() -> float:
+    """Return seconds on a clock that goes on while the machine sleeps, where the system has one."""
+    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    return time.clock_gettime(clock)
 
 
 def _machine() -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-from indexer.store.filters import any_of, collection_is
+from indexer.fields import known_fields
+from indexer.store.expressions import any_of, collection_is
 from indexer.store.lease import Claim
 from indexer.store.side_table import SideTable, SideTables
 
@@ -17,7 +18,8 @@ class Leases(SideTables):
 
     def read_claims(self, collection: str) -> list[Claim]:
         """Return all claims on a collection, also those that have ended."""
-        return [Claim(**json.loads(body)) for body in self.read_side(LEASES, collection_is(collection))]
+        bodies = self.read_side(LEASES, collection_is(collection))
+        return [Claim(**known_fields(Claim, json.loads(body))) for body in bodies]
 
     def write_claim(self, claim: Claim) -> None:
         """Write a claim, or renew it; returns when every later read sees it."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from indexer.passages import Passage
 from indexer.store.client import StoreClient
 from indexer.store.documents import CHUNK_FIELDS, stored_chunk
-from indexer.store.filters import tenant_and_places
+from indexer.store.expressions import tenant_and_places
 from indexer.types import StoredChunk
 
 _DOCUMENTS = 50  # per expression, so that it stays some kilobytes long

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.sources.provenance import stored_file
+from indexer.sources.provenance import stored_file, stored_former
 from indexer.store.client import StoreClient
 from indexer.store.connection import refusals, translated
-from indexer.store.filters import tenant_and_chunks, tenant_and_documents, tenant_is
+from indexer.store.expressions import tenant_and_chunks, tenant_and_documents, tenant_is
 from indexer.store.schema import TEXT_MAX_BYTES, headings, row_from_chunk
 from indexer.types import Chunk, ChunkPlace, StoredRow
 
@@ -71,6 +71,7 @@ class Rows(StoreClient):
                 document_hash=str(row["document_hash"]),
                 chunk_count=int(str(row["chunk_count"])),
                 file=stored_file(str(row["uri"]), row["metadata"]),
+                former=stored_former(row["metadata"]),
             )
 
     def tenants(self, physical: str) -> list[str]:

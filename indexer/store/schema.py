@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,8 @@ from pymilvus.milvus_client.index import IndexParams
 from indexer.identity import DOCUMENT_ID_MAX_BYTES
 from indexer.passages import Passage
 from indexer.sources.provenance import URI_MAX_BYTES
-from indexer.store.filters import TENANT_MAX_BYTES
+from indexer.store.expressions import TENANT_MAX_BYTES
+from indexer.store.options import DEFAULT_OPTIONS, StoreOptions
 from indexer.text import clip
 from indexer.types import Chunk, Identity
 
@@ -24,7 +25,7 @@ HASH_BYTES = 64
 PARTITIONS = 16  # tenants are hashed over these; milvus-lite and current servers default to the same
 NO_PAGE = 0
 
-DENSE_INDEX = {"M": 16, "efConstruction": 200}  # Milvus's documented middle values for HNSW
+INDEXED_FIELDS = ("dense", "sparse")
 SCHEMA_VERSION = 1  # raise it when fields or indexes change: the next run then builds a new generation
 EMBEDDER_PROPERTY = "graftwork.embedder"
 DIMENSION_PROPERTY = "graftwork.dimension"
@@ -35,8 +36,20 @@ VECTORS_PROPERTY = "graftwork.vectors"
 VERIFIED_PROPERTY = "graftwork.verified"
 VECTORS = "float32 of unit length"  # as `embedding.embedder` makes them, for people who look with other tools
 ROLLED_BACK_PROPERTY = "graftwork.rolled_back"
+ADVISED_PROPERTY = "graftwork.advised"
 
-PASSAGE_FIELDS = ["chunk_id", "document_id", "title", "heading_path", "uri", "page", "ordinal", "text"]
+PASSAGE_FIELDS = [
+    "chunk_id",
+    "document_id",
+    "title",
+    "heading_path",
+    "uri",
+    "page",
+    "ordinal",
+    "text",
+    "span_start",
+    "span_end",
+]
 
 
 def collection_schema(identity: Identity) -> CollectionSchema:
@@ -90,11 +103,21 @@ def collection_properties(identity: Identity) -> dict[str, str]:
     }
 
 
-def collection_indexes() -> IndexParams:
-    """Return HNSW over the dense vectors and an inverted index, without algorithm parameters, over the sparse ones."""
+def collection_indexes(
+    fields: Collection[str] = INDEXED_FIELDS, *, options: StoreOptions = DEFAULT_OPTIONS
+) -> IndexParams:
+    """Return HNSW over the dense vectors and an inverted index, without algorithm parameters, over the sparse ones.
+
+    Args:
+        fields: For which of the two fields.
+        options: Says how closely HNSW links the vectors.
+    """
     indexes = MilvusClient.prepare_index_params()
-    indexes.add_index("dense", index_type="HNSW", metric_type="COSINE", params=dict(DENSE_INDEX))
-    indexes.add_index("sparse", index_type="SPARSE_INVERTED_INDEX", metric_type="BM25")
+    if "dense" in fields:
+        links = {"M": options.hnsw_m, "efConstruction": options.hnsw_ef_construction}
+        indexes.add_index("dense", index_type="HNSW", metric_type="COSINE", params=links)
+    if "sparse" in fields:
+        indexes.add_index("sparse", index_type="SPARSE_INVERTED_INDEX", metric_type="BM25")
     return indexes
 
 
@@ -134,6 +157,8 @@ def passage_from_row(row: Mapping[str, object], *, score: float) -> Passage:
         ordinal=int(str(row["ordinal"])),
         text=str(row["text"]),
         score=score,
+        start=int(str(row["span_start"])),
+        end=int(str(row["span_end"])),
     )
 
 

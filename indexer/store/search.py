@@ -1,4 +1,4 @@
-"""Searching Milvus: dense or BM25; one list of passages per query, best first."""
+"""Searching Milvus: dense or BM25, within one tenant and a filter; one list of passages per query, best first."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from indexer.filters import Filter
 from indexer.passages import Passage
 from indexer.store.client import StoreClient
-from indexer.store.filters import tenant_is
+from indexer.store.conditions import tenant_and_filter
 from indexer.store.schema import PASSAGE_FIELDS, passage_from_row
-
-_MIN_EF = 64  # HNSW search width; raised to twice the passages
 
 
 class PassageSearch(StoreClient):
     """Searches one physical collection for one tenant."""
 
     def search_dense(
-        self, physical: str, vectors: NDArray[np.float32], *, tenant: str, k: int
+        self, physical: str, vectors: NDArray[np.float32], *, tenant: str, k: int, only: Filter | None = None
     ) -> list[tuple[Passage, ...]]:
         """Search by cosine similarity; scores lie in -1 to 1."""
         found = self._read(
@@ -28,16 +27,19 @@ class PassageSearch(StoreClient):
                 physical,
                 data=list(vectors),
                 anns_field="dense",
-                filter=tenant_is(tenant),
+                filter=tenant_and_filter(tenant, only),
                 limit=k,
                 output_fields=PASSAGE_FIELDS,
-                search_params={"metric_type": "COSINE", "params": {"ef": max(_MIN_EF, 2 * k)}},
+                search_params={"metric_type": "COSINE", "params": {"ef": max(self._options.hnsw_ef, 2 * k)}},
+                consistency_level=self._options.consistency.capitalize(),
                 timeout=self._timeout_s,
             ),
         )
         return [_passages(hits) for hits in found]
 
-    def search_text(self, physical: str, queries: Sequence[str], *, tenant: str, k: int) -> list[tuple[Passage, ...]]:
+    def search_text(
+        self, physical: str, queries: Sequence[str], *, tenant: str, k: int, only: Filter | None = None
+    ) -> list[tuple[Passage, ...]]:
         """Search by BM25 over title, headings and text; scores have no fixed range."""
         found = self._read(
             physical,
@@ -45,10 +47,11 @@ class PassageSearch(StoreClient):
                 physical,
                 data=list(queries),
                 anns_field="sparse",
-                filter=tenant_is(tenant),
+                filter=tenant_and_filter(tenant, only),
                 limit=k,
                 output_fields=PASSAGE_FIELDS,
                 search_params={"metric_type": "BM25"},
+                consistency_level=self._options.consistency.capitalize(),
                 timeout=self._timeout_s,
             ),
         )

@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 _READY_S = 10.0  # another process may just be making the collection: it has no index for a moment
 _LOOK_AGAIN_S = 0.2
 MOST_ROWS = 16_384  # of one answer, Milvus's own limit
+_PAGE = 1000  # rows per answer where there are more than that
 _KEY_BYTES = 64
 _FIELD_BYTES = 255
 _Answer = TypeVar("_Answer")
@@ -45,7 +46,7 @@ class SideTables(StoreClient):
     """Reads, writes and deletes rows of side tables; every read is at Strong consistency."""
 
     def read_side(self, table: SideTable, expression: str) -> list[str]:
-        """Return the bodies of the rows that an expression names, at most MOST_ROWS."""
+        """Return the bodies of the rows that an expression names."""
         if not self._has(table.name):
             return []
         rows = self._when_ready(
@@ -59,7 +60,10 @@ class SideTables(StoreClient):
                 timeout=self._timeout_s,
             ),
         )
-        return [str(row["body"]) for row in rows]
+        if len(rows) < MOST_ROWS:
+            return [str(row["body"]) for row in rows]
+        fields = [table.key, "body"]
+        return [str(row["body"]) for row in self.pages(table.name, expression, fields, batch=_PAGE, key=table.key)]
 
     def write_side(self, table: SideTable, rows: Sequence[Mapping[str, str]]) -> None:
         """Write rows, replacing those of the same key; returns when every later read sees them."""

@@ -100,6 +100,9 @@ def diff(store: MilvusStore, alias: str, *, left: int | None, right: int | None)
 def rollback(store: MilvusStore, alias: str, *, to: int | None) -> tuple[Generation, Generation]:
     """Let readers see an earlier generation again; returns the one they saw and the one they see.
 
+    The mark of the one that is left is written first, that of the other taken away last: interrupted between, the live
+    one is marked, which says nothing (`forget_rollback`), but `index` never goes forward by itself.
+
     Raises:
         NotFoundError: There is no such generation.
         ConflictError: It is not complete, or live already, or somebody writes.
@@ -111,9 +114,15 @@ def rollback(store: MilvusStore, alias: str, *, to: int | None) -> tuple[Generat
         lease.check()
         if chosen.number < live.number:
             store.record(live.physical, {ROLLED_BACK_PROPERTY: "yes"})
-        store.record(chosen.physical, {ROLLED_BACK_PROPERTY: ""})
         store.point_alias(alias, chosen.physical)
+        forget_rollback(store, chosen)
     return live, chosen
+
+
+def forget_rollback(store: MilvusStore, live: Generation) -> None:
+    """Take from the generation that readers see the mark that they were taken back from it."""
+    if live.rolled_back:
+        store.record(live.physical, {ROLLED_BACK_PROPERTY: ""})
 
 
 def prune(store: MilvusStore, alias: str, *, keep: int) -> list[Generation]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -103,22 +102,3 @@ def tokenizer() -> EmbedderTokenizer:
 @pytest.fixture(scope="session")
 def embedder() -> Embedder:
     return Embedder(EMBEDDED_NAME)
-
-
-@pytest.fixture(scope="session")
-def local_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Two logical CPUs; workers import the packages from this checkout."""
-    import ray
-
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    root = str(Path(__file__).parents[2])
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        object_store_memory=200_000_000,
-        runtime_env={"env_vars": {"PYTHONPATH": root, "HF_HUB_OFFLINE": "1"}},
-    )
-    yield
-    ray.shutdown()

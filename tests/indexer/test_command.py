@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from pymilvus import MilvusClient
+from pymilvus.exceptions import MilvusException
 
 from indexer.command import EXIT_CODES, INTERRUPTED, main, settings_from
 from indexer.errors import GraftworkError, InputError
@@ -39,7 +41,9 @@ def test_help_and_readme_name_every_exit_code(capsys: pytest.CaptureFixture[str]
     shown, readme = (" ".join(text.split()) for text in (capsys.readouterr().out, README.read_text()))
     assert EXIT_CODES in shown
     assert EXIT_CODES in readme
-    codes = {error.exit_code for error in (GraftworkError, *GraftworkError.__subclasses__())} | {0, INTERRUPTED}
+    # Other packages have errors of their own, which this command does not raise.
+    ours = [each for each in GraftworkError.__subclasses__() if each.__module__ == GraftworkError.__module__]
+    codes = {error.exit_code for error in (GraftworkError, *ours)} | {0, INTERRUPTED}
     assert {int(code) for code in re.findall(r"\d+", EXIT_CODES)} == codes
 
 
@@ -102,3 +106,58 @@ def test_retrying_refuses_sources_and_what_has_not_failed(
     store.point_alias("retried", store.ensure_generation("retried", embedder="m@1", dimension=8).physical)
     assert main(where) == 6
     assert "No document of tenant 'default' in 'retried' has failed" in capsys.readouterr().err
+
+
+def test_an_error_of_milvus_itself_is_one_line_too(
+    milvus_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(client: MilvusClient, *arguments: object, **options: object) -> None:
+        raise MilvusException(65535, "node not match\na trace")
+
+    monkeypatch.setattr(MilvusClient, "has_collection", refuse)
+    assert main(["--collection", "c", "--milvus-uri", milvus_uri, "--retry-failed"]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: Milvus at {milvus_uri} refuses what is asked of it (find graftwork_dead_letters: ")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("local_ray")
+def test_what_failed_is_tried_again_by_the_command(
+    tmp_path: Path, milvus_uri: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "good.md").write_text("# Good\n\nWords.")
+    (docs / "bad.jsonl").write_text('{"id": "1", "text": ""}\n')
+    where = ["--collection", "tried_again", "--milvus-uri", milvus_uri]
+    assert main([str(docs), *where]) == 3
+    capsys.readouterr()
+    (docs / "good.md").write_text("# Good\n\nOther words, which a retry does not read.")
+    assert main([*where, "--retry-failed"]) == 3
+    (docs / "bad.jsonl").write_text('{"id": "1", "text": "Mended."}\n')
+    capsys.readouterr()
+    assert main([*where, "--retry-failed"]) == 0
+    summary = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert summary["documents"] == {"seen": 1, "new": 1, "changed": 0, "unchanged": 0, "deleted": 0, "failed": 0}
+    assert summary["dead_letters"] == 0
+    assert main([*where, "--retry-failed"]) == 6
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("local_ray")
+def test_questions_let_readers_into_a_build_or_not(
+    tmp_path: Path, milvus_uri: str, store: MilvusStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    docs, questions = tmp_path / "docs", tmp_path / "questions.jsonl"
+    docs.mkdir()
+    (docs / "pump.md").write_text("# Pump\n\nThe pump needs oil.")
+    asked = [str(docs), "--collection", "asked", "--milvus-uri", milvus_uri, "--questions", str(questions)]
+    questions.write_text('{"question": "What needs oil?", "gold": ["docs/absent.md"]}\n')
+    assert main(asked) == 5
+    assert "0.000 of 1 golden questions find what they name" in capsys.readouterr().err
+    assert store.resolve("asked") is None
+    questions.write_text('{"question": "What needs oil?", "gold": [{"document": "docs/pump.md", "heading": "Pump"}]}\n')
+    assert main(asked) == 0
+    verification = json.loads(capsys.readouterr().out.splitlines()[-1])["built"]["verification"]
+    assert (verification["hits"], verification["questions"]) == (1.0, 1)
+    assert store.resolve("asked") == "asked__g1"

@@ -20,6 +20,7 @@ def test_every_field_is_described() -> None:
         ({"bulk_above_chunks": 5}, "bulk_above_chunks is set without bulk_uri"),
         ({"bulk_uri": "s3://b/p"}, "bulk_uri is set without bulk_above_chunks"),
         ({"bulk_uri": "s3://b/p", "bulk_above_chunks": -1}, "bulk_above_chunks"),
+        ({"milvus_uri": "http://far:19530", "milvus_ca_file": "/ca.pem"}, "milvus_uri is no https:// address"),
     ],
 )
 def test_bad_values_are_named(values: dict[str, object], text: str) -> None:

@@ -13,6 +13,7 @@ from indexer.store.milvus import MilvusStore
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("local_ray")
 def test_all_runs_are_made_and_nothing_is_left(settings: IndexerSettings, store: MilvusStore, tmp_path: Path) -> None:
     for number in range(5):
@@ -34,6 +35,7 @@ def test_all_runs_are_made_and_nothing_is_left(settings: IndexerSettings, store:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("local_ray")
 def test_files_without_text_are_refused(settings: IndexerSettings, tmp_path: Path) -> None:
     (tmp_path / "bad.pdf").write_bytes(b"%PDF-1.7 and no more")

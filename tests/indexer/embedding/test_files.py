@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,6 +37,34 @@ def test_an_unknown_model_is_unavailable() -> None:
         resolve_embedder("no-such/model")
 
 
+def test_a_model_of_the_hub_is_named_with_the_revision_that_was_found(tmp_path: Path) -> None:
+    first, second = "a1" * 20, "b2" * 20
+    cached = tmp_path / "hub" / "models--org--mini"
+    for commit in (first, second):
+        shutil.copytree(resolve_embedder(EMBEDDED_NAME).path, cached / "snapshots" / commit)
+    (cached / "snapshots" / second / "model.safetensors").write_bytes(b"other")
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text(first)
+    (cached / "refs" / "v2").write_text(second)
+    script = (
+        "import sys\nfrom indexer.embedding.files import resolve_embedder\n"
+        "for name in sys.argv[1:]: print(resolve_embedder(name).identity)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "org/mini", "org/mini@v2", f"org/mini@{second}"],
+        env={**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    main, tag, commit = done.stdout.split()
+    assert main.startswith(f"org/mini@{first[:12]}@")
+    assert same_weights(main, resolve_embedder(EMBEDDED_NAME).identity)
+    assert tag == commit
+    assert tag.startswith(f"org/mini@{second[:12]}@")
+    assert not same_weights(tag, main)
+
+
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"modules\.json"):
         resolve_embedder(str(tmp_path))
@@ -46,6 +77,29 @@ def test_a_dense_layer_sets_the_dimension(tmp_path: Path) -> None:
     (tmp_path / "2_Dense" / "config.json").write_text('{"out_features": 96}')
     files = resolve_embedder(str(tmp_path))
     assert (files.dimension, files.max_tokens) == (96, 512)
+
+
+@pytest.mark.parametrize(
+    ("saved", "prompt"),
+    [
+        ({"prompts": {"document": "passage: ", "query": "query: "}}, "passage: "),
+        ({"prompts": {"passage": "passage: "}}, ""),
+        ({"prompts": {"x": "x: "}, "default_prompt_name": "x"}, ""),
+        ({"prompts": {"document": None}}, ""),
+        ({}, ""),
+    ],
+)
+def test_the_files_tell_the_prompt_that_the_loaded_model_puts_in_front(
+    tmp_path: Path, saved: dict[str, object], prompt: str
+) -> None:
+    folder = tmp_path / "prompted"
+    shutil.copytree(resolve_embedder(EMBEDDED_NAME).path, folder, copy_function=os.symlink)
+    config = folder / "config_sentence_transformers.json"
+    whole = {**json.loads(config.read_text()), **saved}
+    config.unlink()
+    config.write_text(json.dumps(whole))
+    assert resolve_embedder(str(folder)).document_prompt == prompt
+    assert Embedder(str(folder), "cpu")._prompt(query=False) == prompt
 
 
 def test_the_tokenizer_counts_all_of_a_long_text(tokenizer: EmbedderTokenizer) -> None:

@@ -39,7 +39,7 @@ def searched(number: int, *, split: Split, dense: list[str], text: list[str], un
     gold = "9" if unit == "chunk" else "d9"  # the last of equals: ties help nobody
     return Searched(
         question=Judged(text=f"q{number}", split=split, unit=unit, relevant=frozenset([gold])),
-        candidates=Candidates(dense=arms[0], text=arms[1], generation=3, embed_ms=0.0, search_ms=0.0),
+        candidates=Candidates(dense=arms[0], text=arms[1], generation=3, physical="c__g3", embed_ms=0.0, search_ms=0.0),
     )
 
 

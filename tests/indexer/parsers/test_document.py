@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from indexer.parsers.base import ParsedBlock, ParsedDocument, ParseError
-from indexer.parsers.document import build_document, document_id
+from indexer.parsers.document import build_document, document_id, document_uri
 from indexer.sources.provenance import FILE_FIELD
 from tests.indexer.making import document, source
 
@@ -33,6 +33,13 @@ def test_very_long_ids_are_shortened_and_stay_different() -> None:
     ids = {document_id(source(), "k" * 3000 + end) for end in "ab"}
     assert len(ids) == 2
     assert all(len(made.encode()) <= 1024 for made in ids)
+
+
+def test_very_long_keys_make_addresses_that_are_short_and_stay_different() -> None:
+    uris = {document_uri(source(), "k" * 20_000 + end) for end in "ab"}
+    assert len(uris) == 2
+    assert all(len(uri) < 1100 and uri.startswith(f"{source().uri}#kkk") for uri in uris)
+    assert document_uri(source(), "k" * 1024) == f"{source().uri}#{'k' * 1024}"
 
 
 def test_no_text_is_a_failure() -> None:

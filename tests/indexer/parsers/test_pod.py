@@ -120,6 +120,7 @@ def test_perlfaq_questions_are_headings() -> None:
 
 @NEEDS_PERL_DOC
 @pytest.mark.slow
+@pytest.mark.long
 def test_same_words_as_perls_own_formatter_on_all_of_perl_doc() -> None:
     if shutil.which("pod2text") is None:
         pytest.skip("perl's pod2text is not installed")

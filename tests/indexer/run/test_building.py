@@ -9,6 +9,7 @@ import pytest
 from indexer.embedding.embedder import Embedder
 from indexer.errors import ConflictError, InputError
 from indexer.run import building
+from indexer.run.comparing import Comparison, read_fingerprints
 from indexer.run.pipeline import run_index
 from indexer.run.report import IndexReport
 from indexer.search import Searcher
@@ -43,6 +44,7 @@ def documents(store: MilvusStore, physical: str, tenant: str = "default") -> set
     return {found.document_id for found in store.list_documents(physical, tenant=tenant)}
 
 
+@pytest.mark.long
 def test_another_chunker_builds_the_next_generation_with_all_documents_of_all_tenants(
     folder: Path, tmp_path: Path, settings: IndexerSettings, finer: IndexerSettings, store: MilvusStore
 ) -> None:
@@ -85,6 +87,7 @@ def test_another_chunker_builds_the_next_generation_with_all_documents_of_all_te
     assert [made.number for made in prune(store, "grown", keep=0)] == [2]
 
 
+@pytest.mark.long
 def test_a_document_whose_file_is_gone_stops_a_new_generation_unless_it_is_let_go(
     folder: Path, tmp_path: Path, settings: IndexerSettings, finer: IndexerSettings, store: MilvusStore
 ) -> None:
@@ -105,6 +108,7 @@ def test_a_document_whose_file_is_gone_stops_a_new_generation_unless_it_is_let_g
     assert documents(store, store.locate("thinned").physical) == {"docs/a.md"}
 
 
+@pytest.mark.long
 def test_readers_keep_the_live_generation_until_the_next_has_passed_and_the_build_goes_on(
     folder: Path,
     settings: IndexerSettings,
@@ -141,6 +145,46 @@ def test_readers_keep_the_live_generation_until_the_next_has_passed_and_the_buil
     assert store.list_documents("steady__g2", tenant="default") == half
 
 
+@pytest.mark.long
+def test_one_tenants_interrupted_first_run_stops_neither_another_nor_itself(
+    folder: Path, settings: IndexerSettings, store: MilvusStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(building, "verify", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, "shared_first", settings, tenant="red")
+    monkeypatch.undo()
+    lost = store.read_document("shared_first__g1", "docs/a.md", tenant="red")[0].chunk_id
+    store.delete_chunks("shared_first__g1", [lost], tenant="red")
+    report = run(folder / "a.md", "shared_first", settings, tenant="blue")
+    assert (report.generation, report.documents.new, report.built is not None) == (1, 1, True)
+    assert documents(store, "shared_first__g1", "red") == {"docs/b.md"}
+    again = run(folder, "shared_first", settings, tenant="red")
+    assert (again.generation, again.documents.new, again.documents.unchanged) == (1, 1, 1)
+    assert documents(store, "shared_first__g1", "red") == {"docs/a.md", "docs/b.md"}
+    assert documents(store, "shared_first__g1", "blue") == {"docs/a.md"}
+
+
+def test_a_file_that_is_edited_while_it_is_built_is_held_against_what_was_written(
+    folder: Path, settings: IndexerSettings, store: MilvusStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def edit(*arguments: object, **options: object) -> Comparison:
+        found = read_fingerprints(*arguments, **options)  # type: ignore[arg-type]
+        (folder / "b.md").write_text("# Pumps\n\nThe pump needs grease.")
+        return found
+
+    monkeypatch.setattr(building, "read_fingerprints", edit)
+    report = run(folder, "edited", settings)
+    assert (report.documents.new, report.documents.failed) == (2, 0)
+    [chunk] = store.read_document("edited__g1", "docs/b.md", tenant="default")
+    assert chunk.text.endswith("grease.")
+    monkeypatch.undo()
+    assert run(folder, "edited", settings).documents.unchanged == 2
+
+
+@pytest.mark.long
 def test_a_document_that_fails_now_keeps_readers_where_they_are(
     folder: Path, settings: IndexerSettings, finer: IndexerSettings, store: MilvusStore
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from pymilvus.exceptions import MilvusException
 
 from indexer.embedding.files import EMBEDDED_NAME, resolve_embedder
 from indexer.errors import ConflictError, UnavailableError
@@ -109,6 +110,23 @@ def test_what_failed_is_kept_where_the_generation_is_refused(store: MilvusStore)
             questions=(),
         )
     assert standing(store, "refused") == ["docs/a.pdf"]
+
+
+class Refusing(MilvusStore):
+    """Milvus takes no letters, by an error that is no lost connection."""
+
+    def write_letters(self, *arguments: object, **options: object) -> None:
+        raise MilvusException(code=1, message="no room")
+
+
+def test_letters_that_milvus_refuses_do_not_cost_the_report(
+    store: MilvusStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    refusing = Refusing(store.uri)
+    with running(refusing, "unwritable") as run:
+        assert settle_letters(run, discovery(), [share("t", failure("a.pdf"))]) == 1
+    refusing.close()
+    assert "dead letters of 'unwritable' were not brought up to date" in caplog.text
 
 
 def fail(run: RunContext, name: str, error: Exception, *, lose_lease: bool = False) -> None:

@@ -37,17 +37,18 @@ def test_a_list_that_breaks_off_is_one_failure_though_it_is_read_twice(tmp_path:
         tenant="t",
         pipeline="p",
         chunker=ChunkerSettings(chunk_tokens=100, overlap_tokens=10, prefix_tokens=20),
+        embedder=EMBEDDED_NAME,
         tokenizer=resolve_embedder(EMBEDDED_NAME).path,
         max_document_bytes=500,
+        parse_timeout_s=60.0,
     )
     (tmp_path / "list.json").write_text('[{"text": "one"}, {"text": "tw')
     (tmp_path / "rows.jsonl").write_text('{"text": ""}\nbroken\n')
     table = pa.Table.from_pylist(
         sources_to_rows([(file, ()) for file in discover([tmp_path]).files]), schema=SOURCE_SCHEMA
     )
-    compared = [
-        item[1] for item in fingerprints_from_table(compare(table, recipe=recipe)) if not isinstance(item, Fingerprint)
-    ]
+    found = fingerprints_from_table(pa.concat_tables(compare(table, recipe=recipe)))
+    compared = [item[1] for item in found if not isinstance(item, Fingerprint)]
     _, _, later = chunks_from_table(pa.concat_tables(prepare(table, recipe=recipe, board=CountingBoard())))  # type: ignore[arg-type]
     assert [failure.uri.rpartition("/")[2] for failure in (*compared, *later)].count("list.json") == 2
 

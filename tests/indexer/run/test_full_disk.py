@@ -19,7 +19,7 @@ from tests.indexer.conftest import milvus_lite
 DOCUMENTS, PARTS = 12, 20
 DISK_BYTES, FREE_BYTES = 64 * 2**20, 400 * 2**10  # the vectors alone are 720 KiB
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.usefixtures("local_ray")]
 
 
 @pytest.fixture

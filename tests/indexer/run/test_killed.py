@@ -141,6 +141,7 @@ def test_a_killed_driver_is_succeeded_at_once(
     assert store.read_claims("driver") == []
 
 
+@pytest.mark.long
 def test_a_killed_embedding_actor_is_replaced_in_the_same_run(
     folder: Path, store: MilvusStore, milvus_uri: str, undisturbed: dict[str, Row]
 ) -> None:
@@ -155,6 +156,7 @@ def test_a_killed_embedding_actor_is_replaced_in_the_same_run(
     assert_equal(rows(store, store.locate("actor").physical), undisturbed)
 
 
+@pytest.mark.long
 def test_a_run_whose_milvus_was_killed_stops_and_goes_on_later(
     folder: Path, tmp_path: Path, undisturbed: dict[str, Row]
 ) -> None:
@@ -183,6 +185,7 @@ def test_a_run_whose_milvus_was_killed_stops_and_goes_on_later(
         server.wait(timeout=20)
 
 
+@pytest.mark.long
 def test_a_driver_that_was_killed_while_documents_changed_leaves_no_old_row(
     tmp_path: Path, store: MilvusStore, milvus_uri: str, undisturbed: dict[str, Row]
 ) -> None:

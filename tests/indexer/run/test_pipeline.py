@@ -15,7 +15,7 @@ from indexer.embedding.embedder import Embedder
 from indexer.embedding.files import resolve_embedder
 from indexer.errors import ConflictError, InputError, NotFoundError, UnavailableError
 from indexer.progress import Counts
-from indexer.run import pipeline, writing
+from indexer.run import pipeline, updating, writing
 from indexer.run.datasink import MilvusDatasink
 from indexer.run.pipeline import run_index
 from indexer.run.pool import embedder_pool
@@ -157,6 +157,7 @@ class TestOnRay:
         assert kept["docs/deep/water.pod"] == synced.chunks.written == Counter(after.values())["docs/pump.pod"]
         assert not {"docs/bees.html", "docs/pump.pod"} & kept.keys()
 
+    @pytest.mark.long
     def test_folders_of_one_name_do_not_take_each_others_documents(
         self, tmp_path: Path, settings: IndexerSettings
     ) -> None:
@@ -234,6 +235,66 @@ class TestOnRay:
         assert store.read_letters("letters", tenant="default") == []
         assert set(rows(settings, "letters").values()) == {"docs/good.md", "docs/deep/a.pdf"}
 
+    def test_a_failed_row_of_a_very_long_id_is_kept_reported_and_tried_again(
+        self, tmp_path: Path, settings: IndexerSettings
+    ) -> None:
+        docs, store = tmp_path / "docs", MilvusStore(settings.milvus_uri)
+        docs.mkdir()
+        (docs / "bad.pdf").write_bytes(b"%PDF-1.7 cut off")
+        table, key = docs / "rows.jsonl", "k" * 20_000
+        table.write_text(json.dumps({"id": key, "text": ""}) + "\n")
+        report = run(docs, "long_letter", settings)
+        assert (report.documents.failed, report.dead_letters) == (2, 2)
+        letters = store.read_letters("long_letter", tenant="default")
+        assert {letter.source_id for letter in letters} == {"docs/bad.pdf", "docs/rows.jsonl"}
+        table.write_text(json.dumps({"id": key, "text": "Words."}) + "\n")
+        again = run_index(failed_files(letters), collection="long_letter", tenant="default", settings=settings)
+        assert (again.documents.new, again.documents.failed, again.dead_letters) == (1, 1, 1)
+
+    @pytest.mark.parametrize("left", [1, 2])
+    def test_a_rename_that_was_interrupted_ends_as_an_undisturbed_one(
+        self, tmp_path: Path, settings: IndexerSettings, store: MilvusStore, monkeypatch: pytest.MonkeyPatch, left: int
+    ) -> None:
+        docs, collection = tmp_path / "docs", f"renaming_{left}"
+        docs.mkdir()
+        (docs / "old.md").write_text("# Farm\n\n## One\n\nBees.\n\n## Two\n\nPumps.")
+        run(docs, collection, settings)
+        (docs / "old.md").rename(docs / "new.md")
+
+        def cut_off(*arguments: object, **options: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(updating, "finish_documents", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            run(docs, collection, settings)
+        monkeypatch.undo()
+        written = [key for key, document_id in rows(settings, collection).items() if document_id == "docs/new.md"]
+        assert len(written) == 2
+        store.delete_chunks(f"{collection}__g1", written[left:], tenant="default")
+        report = run(docs, collection, settings)
+        assert (report.renamed, report.vanished) == ({"docs/new.md": "docs/old.md"}, ())
+        assert (report.chunks.embedded, report.chunks.deleted) == (0, 2)
+        assert set(rows(settings, collection).values()) == {"docs/new.md"}
+        assert len(rows(settings, collection)) == 2
+        counts = report.documents
+        assert (counts.seen, counts.new, counts.changed, counts.unchanged) == (1, 0, 2 - left, left - 1)
+
+    def test_two_files_of_equal_text_in_one_folder_stay_two_documents(
+        self, tmp_path: Path, settings: IndexerSettings
+    ) -> None:
+        docs = tmp_path / "docs"
+        docs.mkdir()
+        for name in ("one.md", "two.md"):
+            (docs / name).write_text("# Bees\n\nThe same words.")
+        assert run(docs, "equal", settings).documents.new == 2
+        both = rows(settings, "equal")
+        assert sorted(both.values()) == ["docs/one.md", "docs/two.md"]
+        again = run(docs, "equal", settings, sync=True)
+        assert (again.documents.unchanged, again.renamed, rows(settings, "equal")) == (2, {}, both)
+        (docs / "two.md").unlink()
+        gone = run(docs, "equal", settings)
+        assert (gone.vanished, gone.renamed, rows(settings, "equal")) == (("docs/two.md",), {}, both)
+
     def test_a_lost_board_costs_the_busy_seconds_and_nothing_else(
         self, folder: Path, settings: IndexerSettings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -258,6 +319,7 @@ class TestOnRay:
             run(folder, "c", IndexerSettings(milvus_uri=uri))
         assert time.monotonic() - began < 10
 
+    @pytest.mark.long
     def test_a_write_that_fails_on_a_worker_keeps_its_reason(
         self, folder: Path, settings: IndexerSettings, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -21,6 +21,7 @@ from indexer.run.tables import SOURCE_SCHEMA, fingerprints_from_table, sources_t
 from indexer.settings import IndexerSettings
 from indexer.sources.discovery import discover
 from indexer.sources.provenance import existing_files
+from indexer.sources.recorded import folders_are_here
 from indexer.sources.stores import filesystem, open_source
 from indexer.types import StoredRow
 from tests.s3 import S3Server
@@ -48,8 +49,10 @@ class Corpus:
             tenant="t",
             pipeline="p",
             chunker=ChunkerSettings(chunk_tokens=100, overlap_tokens=10, prefix_tokens=20),
+            embedder=EMBEDDED_NAME,
             tokenizer=resolve_embedder(EMBEDDED_NAME).path,
             max_document_bytes=500,
+            parse_timeout_s=60.0,
         )
         self._rows: list[StoredRow] = []
 
@@ -57,7 +60,7 @@ class Corpus:
         discovery = discover([self._source], **patterns)  # type: ignore[arg-type]
         files = {file.source_id: file.uri for file in discovery.files}
         table = pa.Table.from_pylist(sources_to_rows([(file, ()) for file in discovery.files]), schema=SOURCE_SCHEMA)
-        items = list(fingerprints_from_table(compare(table, recipe=self._recipe)))
+        items = list(fingerprints_from_table(pa.concat_tables(compare(table, recipe=self._recipe))))
         found = [item for item in items if isinstance(item, Fingerprint)]
         plan = make_plan(
             found,
@@ -66,6 +69,7 @@ class Corpus:
             unreadable=[item[0] for item in items if not isinstance(item, Fingerprint)],
             files=files,
             existing=partial(existing_files, listed=discovery.left_out),
+            at_home=folders_are_here,
         )
         held = {row.document_id: row for row in self._rows}
         for item in found:

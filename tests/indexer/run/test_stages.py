@@ -19,6 +19,7 @@ from indexer.errors import InputError, UnavailableError
 from indexer.parsers import PARSERS
 from indexer.parsers.ooxml import OLE2
 from indexer.progress import Counts
+from indexer.run.dead_letters import settle
 from indexer.run.stages import EmbedChunks, Recipe, compare, prepare
 from indexer.run.state import Fingerprint
 from indexer.run.tables import (
@@ -32,6 +33,7 @@ from indexer.settings import IndexerSettings
 from indexer.sources.discovery import discover
 from indexer.sources.provenance import stored_file
 from indexer.sources.stores import filesystem
+from indexer.store.letters import letter_body
 from indexer.store.schema import row_from_chunk
 from indexer.types import Chunk, FailedDocument
 from tests.indexer.making import chunk
@@ -54,8 +56,10 @@ def recipe() -> Recipe:
         tenant="t",
         pipeline="p",
         chunker=ChunkerSettings(chunk_tokens=100, overlap_tokens=10, prefix_tokens=20),
+        embedder=EMBEDDED_NAME,
         tokenizer=resolve_embedder(EMBEDDED_NAME).path,
         max_document_bytes=500,
+        parse_timeout_s=60.0,
     )
 
 
@@ -72,8 +76,19 @@ def sources(tmp_path: Path) -> pa.Table:
     )
 
 
+def compared_items(table: pa.Table, recipe: Recipe) -> Iterator[Fingerprint | tuple[str, FailedDocument]]:
+    return fingerprints_from_table(pa.concat_tables(compare(table, recipe=recipe)))
+
+
+def test_compare_holds_no_more_than_a_portion_of_a_files_documents(tmp_path: Path, recipe: Recipe) -> None:
+    (tmp_path / "many.jsonl").write_text("".join(f'{{"text": "{number}"}}\n' for number in range(1200)))
+    rows = sources_to_rows([(file, ()) for file in discover([tmp_path]).files])
+    tables = compare(pa.Table.from_pylist(rows, schema=SOURCE_SCHEMA), recipe=recipe)
+    assert [found.num_rows for found in tables] == [512, 512, 176]
+
+
 def test_compare_hashes_what_can_be_read(sources: pa.Table, recipe: Recipe) -> None:
-    items = list(fingerprints_from_table(compare(sources, recipe=recipe)))
+    items = list(compared_items(sources, recipe))
     names = [item.document_id.split("/")[1] for item in items if isinstance(item, Fingerprint)]
     assert names == ["bad.pdf", "empty.md", "good.md", "many.jsonl#a", "many.jsonl#b"]
     failures = [item[1] for item in items if not isinstance(item, Fingerprint)]
@@ -95,11 +110,21 @@ def test_prepare_gives_chunks_and_reasons(sources: pa.Table, recipe: Recipe) -> 
     assert (board.counts.documents, board.counts.failed, board.counts.chunks) == (2, 3, 2)
 
 
+def test_a_node_that_has_the_embedder_elsewhere_finds_it_by_name(
+    sources: pa.Table, recipe: Recipe, tmp_path: Path
+) -> None:
+    elsewhere = replace(recipe, tokenizer=tmp_path / "venv of the driver")
+    tables = [list(prepare(sources, recipe=how, board=CountingBoard())) for how in (recipe, elsewhere)]  # type: ignore[arg-type]
+    assert tables[0] == tables[1]
+    with pytest.raises(UnavailableError, match="no-such/model"):
+        list(prepare(sources, recipe=replace(elsewhere, embedder="no-such/model"), board=CountingBoard()))  # type: ignore[arg-type]
+
+
 def prepared(folder: Path, recipe: Recipe) -> tuple[list[Chunk], dict[str, FailedDocument]]:
     """The chunks of a folder's files, and the failures of comparing and preparing by file name."""
     found = discover([folder])
     table = pa.Table.from_pylist(sources_to_rows([(file, ()) for file in found.files]), schema=SOURCE_SCHEMA)
-    compared = [item[1] for item in fingerprints_from_table(compare(table, recipe=recipe)) if isinstance(item, tuple)]
+    compared = [item[1] for item in compared_items(table, recipe) if isinstance(item, tuple)]
     chunks, _, failed = chunks_from_table(pa.concat_tables(prepare(table, recipe=recipe, board=CountingBoard())))  # type: ignore[arg-type]
     return chunks, {failure.uri.rsplit("/", 1)[1]: failure for failure in [*found.failures, *compared, *failed]}
 
@@ -133,6 +158,17 @@ def test_every_chunk_knows_title_headings_page_and_span(tmp_path: Path, recipe: 
         ("text.zip", "Manual", ("Seals",), None, "Seals\n\nCheck both."),
     ]
     assert all(made.end - made.start == len(made.text) for made in chunks)
+
+
+def test_a_row_with_a_very_long_id_fails_under_an_address_that_a_dead_letter_holds(
+    tmp_path: Path, recipe: Recipe
+) -> None:
+    rows = [{"id": "k" * 20_000 + end, "text": ""} for end in "ab"]
+    (tmp_path / "long.jsonl").write_bytes(b"\n".join(orjson.dumps(row) for row in rows))
+    _, failed = prepared(tmp_path, replace(recipe, max_document_bytes=100_000))
+    assert len(failed) == 2
+    settled = settle((), failures=list(failed.values()), read=(), gone=(), now="2026-01-01T00:00:00+00:00")
+    assert [letter_body(letter) is not None for letter in settled.write] == [True, True]
 
 
 def test_each_bad_file_has_its_reason_and_the_others_are_read(tmp_path: Path, recipe: Recipe) -> None:
@@ -200,7 +236,7 @@ def test_too_much_front_matter_fails_where_it_is_parsed(tmp_path: Path, recipe: 
 
 def test_a_file_that_went_away_is_a_failure(sources: pa.Table, recipe: Recipe, tmp_path: Path) -> None:
     (tmp_path / "good.md").unlink()
-    items = list(fingerprints_from_table(compare(sources, recipe=recipe)))
+    items = list(compared_items(sources, recipe))
     reasons = {item[1].uri.rsplit("/", 1)[1]: item[1].reason for item in items if not isinstance(item, Fingerprint)}
     assert reasons["good.md"] == "the file cannot be read: No such file or directory"
 
@@ -222,7 +258,7 @@ def stored(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[pa.Table]:
 
 
 def test_objects_are_read_where_the_worker_is(stored: pa.Table, recipe: Recipe, s3: S3Server) -> None:
-    items = list(fingerprints_from_table(compare(stored, recipe=recipe)))
+    items = list(compared_items(stored, recipe))
     ids = ["farm/docs/good.md", "farm/docs/many.jsonl#a", "farm/docs/many.jsonl#b", "farm/docs/rows.parquet#x"]
     assert [item.document_id for item in items if isinstance(item, Fingerprint)] == ids
     failures = [item[1] for item in items if not isinstance(item, Fingerprint)]
@@ -233,9 +269,7 @@ def test_objects_are_read_where_the_worker_is(stored: pa.Table, recipe: Recipe, 
     assert stored_file(chunks[1].uri, dict(chunks[1].metadata)) == stored.column("uri")[1].as_py()
 
     s3.delete("farm", "docs/good.md")
-    reasons = [
-        item[1].reason for item in fingerprints_from_table(compare(stored, recipe=recipe)) if isinstance(item, tuple)
-    ]
+    reasons = [item[1].reason for item in compared_items(stored, recipe) if isinstance(item, tuple)]
     assert reasons[0] == "the file cannot be read: No such file or directory"
 
 
@@ -243,7 +277,7 @@ def test_a_store_that_refuses_stops_the_run_instead_of_failing_every_document(
     stored: pa.Table, recipe: Recipe, s3: S3Server
 ) -> None:
     with s3.checking_credentials(), pytest.raises(UnavailableError, match=r"s3://farm.*ACCESS_DENIED"):
-        compare(stored, recipe=recipe)
+        list(compare(stored, recipe=recipe))
 
 
 @pytest.mark.parametrize(("raised", "passes"), [(ZeroDivisionError("oops"), False), (UnavailableError("away"), True)])
@@ -257,11 +291,11 @@ def test_what_a_reader_raises_is_a_failure_unless_it_concerns_the_run(
     monkeypatch.setattr(PARSERS["text/markdown"], "split", explode)
     if passes:
         with pytest.raises(UnavailableError, match="away"):
-            compare(sources, recipe=recipe)
+            list(compare(sources, recipe=recipe))
         with pytest.raises(UnavailableError, match="away"):
             list(prepare(sources, recipe=recipe, board=CountingBoard()))  # type: ignore[arg-type]
         return
-    compared = [item[1] for item in fingerprints_from_table(compare(sources, recipe=recipe)) if isinstance(item, tuple)]
+    compared = [item[1] for item in compared_items(sources, recipe) if isinstance(item, tuple)]
     chunks, _, prepared_failures = chunks_from_table(
         pa.concat_tables(prepare(sources, recipe=recipe, board=CountingBoard()))  # type: ignore[arg-type]
     )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from indexer.run.state import Fingerprint, Moved, Plan, gather, make_plan, match_renamed, stale_rows
 from indexer.types import StoredRow
@@ -26,8 +27,9 @@ def plan_of(
     unreadable: Sequence[str] = (),
     at: str = "/x",
     existing: Iterable[str] = (),
+    elsewhere: str = "/nowhere",
 ) -> Plan:
-    """The plan of a run over what lies below `at`, where `existing` files are there besides."""
+    """The plan of a run over what lies below `at`, where `existing` files are there besides and a folder is not."""
     files = {document.source_id: f"file://{at}/{document.source_id}" for document in documents}
     there = {*files.values(), *existing}
     return make_plan(
@@ -37,6 +39,7 @@ def plan_of(
         unreadable=unreadable,
         files=files,
         existing=there.intersection,
+        at_home=lambda _, origins: not any(file.startswith(f"file://{elsewhere}/") for file in origins),
     )
 
 
@@ -114,6 +117,39 @@ def test_new_documents_with_the_bytes_of_gone_ones_are_renamed() -> None:
     assert plan.renamed == {"d/new/a": "d/a"}
     assert (plan.vanished, plan.new) == (("d/gone",), {"d/new/a", "d/fresh", "d/copy"})
     assert plan.alike == {"d/new/a": "d/a", "d/copy": "d/kept", "d/b": "d/b", "d/fresh": "other/fresh"}
+
+
+def test_a_file_of_another_machine_is_no_former_name() -> None:
+    stored = [*rows("d/old", "1", 1, at="/x"), *former(rows("d/b", "2", 1, at="/y"), "d/a"), *rows("d/a", "2", 1)]
+    documents = found("d/new", "1"), found("d/b", "2")
+    assert plan_of(*documents, stored=stored, at="/y").renamed == {"d/new": "d/old", "d/b": "d/a"}
+    plan = plan_of(*documents, stored=stored, at="/y", elsewhere="/x")
+    assert (plan.renamed, plan.vanished) == ({}, ("d/a", "d/old"))
+
+
+def former(stored: Iterable[StoredRow], document_id: str) -> list[StoredRow]:
+    return [replace(row, former=document_id) for row in stored]
+
+
+def test_a_rename_that_was_interrupted_is_taken_up_wherever_it_was() -> None:
+    new = found("d/new", "1")
+    partly, wholly = former(rows("d/new", "1", 1, of=2), "d/old"), former(rows("d/new", "1", 2), "d/old")
+    for stored in (partly, wholly):
+        plan = plan_of(new, stored=[*stored, *rows("d/old", "1", 2)])
+        assert (plan.renamed, plan.vanished) == ({"d/new": "d/old"}, ())
+    assert plan_of(new, stored=[*wholly, *rows("d/old", "1", 1, of=2)]).renamed == {"d/new": "d/old"}
+    edited = plan_of(found("d/new", "3"), stored=[*wholly, *rows("d/old", "1", 2)])
+    assert (edited.renamed, edited.changed) == ({"d/new": "d/old"}, {"d/new"})
+
+
+def test_no_rename_is_taken_up_where_the_file_is_back_or_holds_something_else_or_was_a_copy() -> None:
+    new, wholly = found("d/new", "1"), former(rows("d/new", "1", 2), "d/old")
+    there = plan_of(new, found("d/old", "1"), stored=[*wholly, *rows("d/old", "1", 2)])
+    assert (there.renamed, there.vanished) == ({}, ())
+    other = plan_of(new, stored=[*wholly, *rows("d/old", "2", 2)])
+    assert (other.renamed, other.vanished) == ({}, ("d/old",))
+    copy = plan_of(new, stored=[*rows("d/new", "1", 2), *rows("d/old", "1", 2)])
+    assert (copy.renamed, copy.vanished) == ({}, ("d/old",))
 
 
 def test_a_document_is_renamed_under_another_parser_too_but_not_if_it_was_stored_in_part() -> None:

@@ -37,8 +37,10 @@ def recipe(settings: IndexerSettings) -> Recipe:
         tenant="t",
         pipeline="p",
         chunker=chunker_settings(settings, max_tokens=256, special_tokens=2),
+        embedder=EMBEDDED_NAME,
         tokenizer=resolve_embedder(EMBEDDED_NAME).path,
         max_document_bytes=settings.max_document_bytes,
+        parse_timeout_s=settings.parse_timeout_s,
     )
 
 

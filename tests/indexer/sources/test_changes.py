@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from indexer.errors import InputError
+from indexer.errors import InputError, UnavailableError
+from indexer.sources import changes as module
 from indexer.sources.changes import Changes, following, watched_folders
 
 SOON_S = 15.0
@@ -46,6 +49,26 @@ def test_what_changed_before_the_question_counts() -> None:
     began = time.monotonic()
     assert not changes.wait(0.05)
     assert time.monotonic() - began >= 0.05
+
+
+def test_who_waits_learns_that_nobody_watches_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = threading.Event()
+
+    def watch_once(*folders: Path, **options: object) -> Iterator[set[object]]:
+        yield set()
+        begun.wait(SOON_S)
+        raise RuntimeError("error in underlying watcher:\n  no space left")
+
+    monkeypatch.setattr(module, "watch", watch_once)
+    with following([tmp_path]) as changes:
+        begun.set()
+        with pytest.raises(UnavailableError, match=r"cannot be followed \(error in underlying watcher: no space left"):
+            changes.wait(SOON_S)
+
+
+def test_a_folder_that_cannot_be_followed_is_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError, match="cannot be followed"), following([tmp_path / "absent"]):
+        pass
 
 
 def test_folders_and_patterns_can_be_watched(tmp_path: Path) -> None:

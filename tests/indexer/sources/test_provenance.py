@@ -8,7 +8,15 @@ import pytest
 
 from indexer.errors import ConflictError
 from indexer.run.state import Moved
-from indexer.sources.provenance import FILE_FIELD, check_owners, existing_files, stored_file, with_file
+from indexer.sources.provenance import (
+    FILE_FIELD,
+    FORMER_FIELD,
+    check_owners,
+    existing_files,
+    stored_file,
+    stored_former,
+    with_file,
+)
 from indexer.sources.uris import file_path
 
 LONG = "file:///" + "x" * 2100
@@ -34,6 +42,12 @@ def test_the_file_of_a_row_is_known_whatever_address_its_document_has(uri: str, 
 
 def test_only_what_the_address_does_not_tell_is_added() -> None:
     assert with_file([], uri="file:///d/f.jsonl#a", file="file:///d/f.jsonl") == ()
+
+
+def test_a_former_name_is_told_by_rows_alone() -> None:
+    assert stored_former({FORMER_FIELD: "docs/old.md"}) == stored_former('{"graftwork.former": "docs/old.md"}')
+    assert stored_former({"author": "Ada"}) is None
+    assert with_file([(FORMER_FIELD, "false")], uri="file:///d/a.md", file="file:///d/a.md") == ()
 
 
 def test_a_row_may_not_tell() -> None:

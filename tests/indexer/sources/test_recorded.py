@@ -7,7 +7,7 @@ import pytest
 from indexer.errors import UnavailableError
 from indexer.run.state import KnownDocument
 from indexer.sources.discovery import discover
-from indexer.sources.recorded import failed_files, recorded_files, source_of
+from indexer.sources.recorded import failed_files, folders_are_here, recorded_files, source_of
 from indexer.sources.stores import filesystem
 from indexer.store.letters import DeadLetter
 from tests.s3 import S3Server
@@ -82,6 +82,16 @@ def test_files_of_dead_letters_are_sources_under_their_old_ids_and_absent_ones_a
     found = failed_files(letters)
     assert [(file.source_id, file.uri) for file in found.files] == [("docs/deep/f.jsonl", there.as_uri())]
     assert (found.gone, found.skipped, found.failures) == ({absent.as_uri()}, {"gone": 1}, ())
+
+
+def test_a_root_folder_is_here_or_not_whatever_became_of_what_lay_in_it(tmp_path: Path) -> None:
+    root = tmp_path / "docs"
+    root.mkdir()
+    gone = (root / "deep" / "a b.md").as_uri()
+    assert folders_are_here("docs/deep/a b.md", [gone])
+    assert folders_are_here("docs/deep/a b.md#L1", [gone, "s3://docs/deep/a%20b.md"])
+    assert not folders_are_here("docs/deep/a b.md", [gone, "file:///another/machine/docs/deep/a%20b.md"])
+    assert not folders_are_here("deep/shortened~0", [gone])
 
 
 def test_a_file_that_no_parser_reads_any_more_fails_again(tmp_path: Path) -> None:

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import time
 
+import grpc
 import pytest
 from pymilvus.exceptions import ErrorCode, MilvusException, ParamError
 from pymilvus.grpc_gen import common_pb2
 
-from indexer.errors import InputError, UnavailableError
-from indexer.store.connection import RefusedError, probe, refusals, server_address, translated
+from indexer.errors import GraftworkError, InputError, UnavailableError
+from indexer.store.connection import RefusedError, probe, refusal_of, refusals, server_address, translated
 from indexer.store.milvus import MilvusStore
 from indexer.store.retry import call_with_retry
 from tests.indexer.conftest import free_port
@@ -96,3 +97,46 @@ def test_a_server_whose_disk_is_full_is_told_as_that() -> None:
     told = r"http://h:1 cannot write to its disk \(flush c__g1: No space left on device\)"
     with pytest.raises(UnavailableError, match=told), translated("http://h:1", "flush c__g1"):
         raise error
+
+
+class Denied(grpc.RpcError):
+    """As gRPC raises what a proxy of Milvus answers to a token that it does not know."""
+
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.UNAUTHENTICATED
+
+    def details(self) -> str:
+        return "auth check failure, please check api key is correct"
+
+
+def hidden_behind_connecting() -> MilvusException:
+    error = MilvusException(2, "Fail connecting to server on h:1, illegal connection params or server unavailable")
+    error.__cause__ = Denied()
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Denied(),
+        hidden_behind_connecting(),
+        MilvusException(1401, "privilege not permitted: deny Load"),
+        MilvusException(grpc.StatusCode.PERMISSION_DENIED, "Load: permission deny to ada"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_refused_token_is_told_as_that(error: Exception) -> None:
+    told = r"Milvus at http://h:1 refuses the token \(connect: .*\); set indexer.milvus_token"
+    with pytest.raises(UnavailableError, match=told), translated("http://h:1", "connect"):
+        raise error
+
+
+def test_any_other_error_of_milvus_is_one_sentence_with_server_and_action() -> None:
+    error = MilvusException(65535, "node not match\nstack trace of goroutine 7")
+    with pytest.raises(MilvusException), translated("http://h:1", "outer"), translated("http://h:1", "read c__g1"):
+        raise error
+    told = refusal_of(error)
+    assert type(told) is GraftworkError
+    assert str(told) == (
+        "Milvus at http://h:1 refuses what is asked of it (read c__g1: node not match, code 65535); look at the "
+        "server's log, then run the same command again."
+    )

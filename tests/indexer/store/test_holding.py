@@ -192,6 +192,27 @@ def test_a_lease_is_renewed_while_it_is_held(store: MilvusStore, monkeypatch: py
             time.sleep(0.05)
 
 
+def test_a_claim_that_a_successor_has_cleared_is_not_written_again(store: MilvusStore) -> None:
+    with holding(store, "cleared") as lease:
+        store.delete_claims([lease.claim])
+        lease.renew()
+        assert store.read_claims("cleared") == []
+        assert lease.overdue
+
+
+def test_a_lease_ends_while_the_machine_sleeps(store: MilvusStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock that stands still in suspend is held back here, the one that goes on is put forward."""
+    real = time.clock_gettime
+    with holding(store, "asleep") as lease:
+        slept = module.LEASE_S + 1
+        monkeypatch.setattr(
+            time, "clock_gettime", lambda clock: real(clock) + (slept if clock == time.CLOCK_BOOTTIME else 0)
+        )
+        assert lease.overdue
+        monkeypatch.undo()
+        assert not lease.overdue
+
+
 def test_a_lease_whose_row_is_gone_does_not_hold(store: MilvusStore) -> None:
     with holding(store, "taken_away") as lease:
         store.delete_claims([lease.claim])

@@ -11,6 +11,14 @@ import pytest
 from indexer.errors import ConflictError, InputError, NotFoundError, UnavailableError
 from indexer.sources.provenance import FILE_FIELD
 from indexer.store.milvus import MilvusStore
+from indexer.store.schema import (
+    PARTITIONS,
+    SCHEMA_VERSION,
+    collection_indexes,
+    collection_properties,
+    collection_schema,
+)
+from indexer.types import Identity
 from tests.indexer.conftest import free_port, start_milvus, wait_until_listening
 from tests.indexer.making import chunk, unit_vectors
 
@@ -36,6 +44,27 @@ def test_a_generation_appears_under_its_alias_only_when_pointed_at(store: Milvus
     assert store.count(made.physical) == 0
 
 
+@pytest.mark.parametrize("indexed", [(), ("dense",), ("dense", "sparse")])
+def test_a_generation_that_was_made_in_part_is_completed(store: MilvusStore, indexed: tuple[str, ...]) -> None:
+    """pymilvus makes, indexes and loads a collection by three calls."""
+    identity, client = Identity(EMBEDDER, 8, "", (), SCHEMA_VERSION), store.client()
+    physical = f"made_in_part_{len(indexed)}__g1"
+    client.create_collection(
+        physical,
+        schema=collection_schema(identity),
+        num_partitions=PARTITIONS,
+        properties=collection_properties(identity),
+    )
+    if indexed:
+        client.create_index(physical, collection_indexes(indexed))
+    made = store.ensure_generation(physical.removesuffix("__g1"), embedder=EMBEDDER, dimension=8)
+    assert sorted(client.list_indexes(physical)) == ["dense", "sparse"]
+    store.upsert(physical, [chunk("words")], unit_vectors(1), tenant="t")
+    assert [len(found) for found in store.search_dense(physical, unit_vectors(1), tenant="t", k=3)] == [1]
+    assert [len(found) for found in store.search_text(physical, ["words"], tenant="t", k=3)] == [1]
+    assert made.physical == physical
+
+
 def test_another_embedder_is_refused_with_both_names(store: MilvusStore) -> None:
     make(store, "owned")
     with pytest.raises(InputError, match=r"model@aaaa.*other@bbbb"):
@@ -58,7 +87,10 @@ def test_a_foreign_collection_is_not_touched(store: MilvusStore) -> None:
 
 def test_upsert_is_idempotent_and_passages_come_back_whole(store: MilvusStore) -> None:
     physical = make(store, "whole")
-    chunks = [chunk(f"text {number} é", ordinal=number, page=number or None) for number in range(5)]
+    chunks = [
+        chunk(f"text {number} é", ordinal=number, page=number or None, start=10 * number, end=10 * number + 8)
+        for number in range(5)
+    ]
     vectors = unit_vectors(5)
     for _ in range(2):
         store.upsert(physical, [*chunks, chunks[0]], [*vectors, vectors[0]], tenant="t")  # type: ignore[arg-type]
@@ -67,7 +99,7 @@ def test_upsert_is_idempotent_and_passages_come_back_whole(store: MilvusStore) -
     assert best.score == pytest.approx(1.0, abs=1e-4)
     assert (best.chunk_id, best.document_id, best.ordinal, best.page) == (chunks[3].chunk_id, "docs/a.md", 3, 3)
     assert (best.title, best.heading_path, best.uri) == ("A title", ("One", 'Two "quoted"'), "file:///docs/a.md")
-    assert best.text == "text 3 é"
+    assert (best.text, best.start, best.end) == ("text 3 é", 30, 38)
     first = store.search_dense(physical, vectors[:1], tenant="t", k=1)[0][0]
     assert first.page is None
 
@@ -238,6 +270,7 @@ def test_a_scan_goes_on_behind_its_last_row_after_a_restart(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_calls_that_may_be_made_twice_outlast_a_restart(restarting: tuple[MilvusStore, Callable[[], None]]) -> None:
     store, stop_for_a_while = restarting
     key = next(store.scan("patient__g1", tenant="t")).chunk_id

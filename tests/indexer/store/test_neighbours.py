@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from indexer.passages import Passage
-from indexer.store.filters import tenant_and_places
+from indexer.store.expressions import tenant_and_places
 from indexer.store.milvus import MilvusStore
 from tests.indexer.making import chunk, unit_vectors
 

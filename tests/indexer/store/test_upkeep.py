@@ -6,7 +6,16 @@ from indexer.errors import ConflictError, NotFoundError
 from indexer.store.generation import verified_properties
 from indexer.store.holding import holding
 from indexer.store.milvus import MilvusStore
-from indexer.store.upkeep import delete_documents, diff, overview, prunable, prune, rollback, rollback_target
+from indexer.store.upkeep import (
+    delete_documents,
+    diff,
+    forget_rollback,
+    overview,
+    prunable,
+    prune,
+    rollback,
+    rollback_target,
+)
 from indexer.types import Generation
 from tests.indexer.making import chunk, unit_vectors
 from tests.indexer.run.test_target import NEW, OLD, PASSED, made
@@ -88,6 +97,30 @@ def test_generations_record_their_identity_and_are_swapped_compared_and_dropped(
     with pytest.raises(NotFoundError, match="'absent' does not exist"):
         overview(store, "absent")
     assert "kept" in store.aliases()
+
+
+@pytest.mark.parametrize("to", [1, 2])
+def test_a_rollback_that_is_cut_off_leaves_no_mark_that_counts(
+    store: MilvusStore, monkeypatch: pytest.MonkeyPatch, to: int
+) -> None:
+    """Of the live one a mark says nothing, and the one that readers were taken back from keeps its own."""
+    alias = f"cut_off_{to}"
+    one, two = build(store, alias, 1), build(store, alias, 2)
+    store.point_alias(alias, two.physical)
+    if to == 2:
+        rollback(store, alias, to=1)
+
+    def cut_off(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(MilvusStore, "point_alias", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        rollback(store, alias, to=to)
+    monkeypatch.undo()
+    marked = [generation.rolled_back for generation in store.generations(alias)]
+    assert (store.resolve(alias), marked) == ((two if to == 1 else one).physical, [False, True])
+    forget_rollback(store, store.generations(alias)[1])
+    assert [generation.rolled_back for generation in store.generations(alias)] == [False, False]
 
 
 def test_a_document_is_deleted_for_its_tenant_only_and_all_or_none(store: MilvusStore) -> None:

@@ -1,4 +1,4 @@
-"""Milvus boolean expressions, built only here so that no value is ever pasted into one unescaped."""
+"""Milvus boolean expressions; built only here and, of filters, in `conditions`, so that no value comes in unescaped."""
 
 from __future__ import annotations
 
@@ -37,14 +37,19 @@ def tenant_and_documents(tenant: str, document_ids: Iterable[str]) -> str:
 
 
 def tenant_and_prefix(tenant: str, prefix: str) -> str:
-    """Return the expression for a tenant's rows whose document id begins with `prefix`.
-
-    A range, because `like` treats `%` and `_` in a name as wildcards, and servers differ in how these are escaped.
-    """
+    """Return the expression for a tenant's rows whose document id begins with `prefix`."""
     if not prefix:
         return tenant_is(tenant)
-    above = prefix + chr(0x10FFFF)
-    return f"{tenant_is(tenant)} and document_id >= {literal(prefix)} and document_id < {literal(above)}"
+    first, above = prefix_range(prefix)
+    return f"{tenant_is(tenant)} and document_id >= {first} and document_id < {above}"
+
+
+def prefix_range(prefix: str) -> tuple[str, str]:
+    """Return two literals: what begins with `prefix` is at or above the first and below the second.
+
+    A range, because `like` treats `%` and `_` in a value as wildcards, and servers differ in how these are escaped.
+    """
+    return literal(prefix), literal(prefix + chr(0x10FFFF))
 
 
 def tenant_and_chunks(tenant: str, chunk_ids: Iterable[str]) -> str:
@@ -81,9 +86,15 @@ def any_of(field: str, values: Iterable[str]) -> str:
     return f"{field} in [{', '.join(literal(value) for value in values)}]"
 
 
-def behind_chunk(expression: str, chunk_id: str) -> str:
-    """Return the expression for those rows of another whose key comes after one; an empty key is before all."""
-    if not chunk_id:
+def behind_key(expression: str, field: str, key: str) -> str:
+    """Return the expression for those rows of another whose key comes after one; an empty key is before all.
+
+    Args:
+        expression: The other; empty for all rows.
+        field: Name of the field with the key.
+        key: The key.
+    """
+    if not key:
         return expression
-    behind = f"chunk_id > {literal(chunk_id)}"
+    behind = f"{field} > {literal(key)}"
     return f"({expression}) and {behind}" if expression else behind

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from indexer.errors import InputError
-from indexer.store.filters import chunks_are, tenant_and_documents, tenant_is
+from indexer.store.expressions import chunks_are, tenant_and_documents, tenant_is
 
 
 def test_values_are_quoted() -> None:
