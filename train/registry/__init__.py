@@ -1,6 +1,7 @@
 """The adapter registry: immutable adapter versions in a folder, published by training, read by serving."""
 
 from train.registry.adapter_config import AdapterConfig, read_adapter_config
+from train.registry.applying import remove_specialist, write_specialist
 from train.registry.checks import check_manifest, check_servable, check_tensors
 from train.registry.manifest import (
     AdapterManifest,
@@ -10,6 +11,7 @@ from train.registry.manifest import (
     TrainingRecord,
 )
 from train.registry.names import AdapterRef, check_name, parse_ref
+from train.registry.publishing import publish_adapter
 from train.registry.registry import AdapterRegistry, AdapterSummary
 
 __all__ = [
@@ -27,5 +29,8 @@ __all__ = [
     "check_servable",
     "check_tensors",
     "parse_ref",
+    "publish_adapter",
     "read_adapter_config",
+    "remove_specialist",
+    "write_specialist",
 ]

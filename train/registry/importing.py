@@ -10,8 +10,10 @@ from indexer.errors import ConflictError, InputError, NotFoundError
 from train.base_model import BaseModelFiles
 from train.registry.adapter_config import read_adapter_config
 from train.registry.checks import check_servable, check_tensors
+from train.registry.layout import ADAPTER_FILES, MANIFEST
 from train.registry.manifest import AdapterManifest, Provenance
-from train.registry.registry import ADAPTER_FILES, AdapterRegistry
+from train.registry.publishing import publish_adapter
+from train.registry.registry import AdapterRegistry
 from train.tensor_headers import read_tensor_headers
 
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -55,7 +57,9 @@ def import_adapter(
     base = find_base()
     check_servable(config, max_rank=max_rank, base=base)
     check_tensors(read_tensor_headers(weights), rank=config.r, base=base)
-    return registry.publish(folder, name=name, base=base, provenance=Provenance(), make_stable=make_stable)
+    return publish_adapter(
+        folder, registry=registry, name=name, base=base, provenance=Provenance(), make_stable=make_stable
+    )
 
 
 def export_adapter(ref: str, out_dir: Path, *, registry: AdapterRegistry) -> AdapterManifest:
@@ -67,11 +71,11 @@ def export_adapter(ref: str, out_dir: Path, *, registry: AdapterRegistry) -> Ada
         ConflictError: `out_dir` exists and is not empty.
     """
     manifest = registry.resolve(ref)
-    registry.verify(manifest.name, manifest.version)
     if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
         raise ConflictError(f"{out_dir} is not an empty folder; give one that is empty or does not exist.")
-    out_dir.mkdir(parents=True, exist_ok=True)
-    source = registry.path(manifest.name, manifest.version)
-    for file in (*manifest.files, "manifest.json"):
-        shutil.copyfile(source / file, out_dir / file)
+    with registry.fetched(manifest) as source:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        for file in manifest.files:
+            shutil.copyfile(source / file, out_dir / file)
+    (out_dir / MANIFEST).write_text(manifest.model_dump_json(indent=2))
     return manifest

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from indexer.errors import InputError
 
 API_VERSION: Final = "graftwork.dev/v1"
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 
 class _Record(BaseModel):
@@ -50,7 +52,8 @@ class TrainingRecord(_Record):
     max_length: int = Field(ge=1, description="Token limit per row.")
     seed: int = Field(description="Seed of the run.")
     dtype: str = Field(description="Number type of weights and arithmetic.")
-    stopped_early: bool = Field(description="The time budget ended the run before the planned steps.")
+    stopped_early: bool = Field(description="The time budget or early stopping ended the run before the planned steps.")
+    best_step: int | None = Field(None, description="Step after which the adapter was taken; null: after the last one.")
 
 
 class AdapterManifest(_Record):
@@ -73,6 +76,14 @@ class AdapterManifest(_Record):
     created_at: datetime = Field(description="When it was published, UTC.")
     created_by: str = Field(description="Who published it.")
     code_version: str = Field(description="Version of Graftwork that published it.")
+
+    @field_validator("files")
+    @classmethod
+    def _names_are_plain(cls, value: dict[str, FileRecord]) -> dict[str, FileRecord]:
+        for name in value:
+            if not _FILE_NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is no plain file name")
+        return value
 
     @property
     def ref(self) -> str:

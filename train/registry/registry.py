@@ -1,41 +1,40 @@
-"""The adapter registry on a file system: every version immutable, every change visible in one revision number.
+"""The adapter registry as readers see it: every version immutable, every change visible in one revision number.
 
-    <root>/adapters/<name>/<version>/{adapter_model.safetensors, adapter_config.json, manifest.json}
-    <root>/specialists/<name>.json
-    <root>/index.json
+    <place>/adapters/<name>/<version>/{adapter_model.safetensors, adapter_config.json, manifest.json}
+    <place>/specialists/<name>.json
+    <place>/index.json
 
-Readers take no lock. Writers hold <root>/.lock; an empty registry's index comes first, then a version's files, its
-manifest next, and the index again last. What the index does not name, or has no manifest, does not exist; a root that
-has adapters or specialists but no index is damaged, not empty, and neither read nor written.
+The place is a folder or a prefix of a bucket; what differs between them is `storage.Storage`. Readers take no lock.
+What the index does not name, or has no manifest, does not exist; a place that has adapters or specialists but no index
+is damaged, not empty, and neither read nor written. Versions come in by `publishing`, specialists by `applying`, and
+`verbs` move pointers; all of them change the index by `AdapterRegistry.change`.
 """
 
 from __future__ import annotations
 
-import getpass
-import importlib.metadata
-import json
-import os
-import shutil
-import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 from indexer.errors import InputError, NotFoundError
-from train.base_model import BaseModelFiles
-from train.registry.adapter_config import read_adapter_config
-from train.registry.checks import check_servable, check_tensors
-from train.registry.files import copy_hashed, exclusive, hash_file, replace_file
-from train.registry.index import RegistryIndex, parse_index
-from train.registry.manifest import AdapterManifest, FileRecord, Provenance, parse_manifest
-from train.registry.names import check_name, parse_ref
-from train.tensor_headers import read_tensor_headers
+from train.registry.cache import DEFAULT_CACHE_BYTES, AdapterCache, LocalVersion, check_record, default_cache_dir
+from train.registry.cache_pruning import Pruned
+from train.registry.changes import unknown_version
+from train.registry.index import RegistryIndex
+from train.registry.index_store import IndexStore, Snapshot
+from train.registry.layout import MANIFEST, check_file_names, specialist_key, version_key
+from train.registry.local_storage import LocalStorage
+from train.registry.manifest import AdapterManifest, parse_manifest
+from train.registry.names import parse_ref
+from train.registry.object_storage import ObjectStorage
+from train.registry.place import ObjectPlace, Place, parse_place, place_of
+from train.registry.storage import Storage
 
-ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
-_MANIFEST = "manifest.json"
+# Names that a message tells of a registry that has more.
+_SHOWN = 20
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,78 +53,32 @@ class AdapterSummary:
 
 
 class AdapterRegistry:
-    """Adapters and specialists below one folder. Several processes may read and write at once.
+    """Adapters and specialists at one place. Several processes may read and write at once.
 
-    Every method but `path` raises InputError where the index is broken, or missing although something is published.
+    Every method but `path` raises InputError where the index is broken, or missing although something is published,
+    and UnavailableError where a bucket cannot be reached.
     """
 
-    def __init__(self, root: Path) -> None:
-        """Remember the folder; it is made by the first write."""
-        self.root = root
+    def __init__(
+        self, place: Place | str, *, cache_dir: Path | None = None, cache_bytes: int = DEFAULT_CACHE_BYTES
+    ) -> None:
+        """Remember the place; a folder is made by the first write.
 
-    def publish(
-        self,
-        source: Path,
-        *,
-        name: str,
-        base: BaseModelFiles,
-        provenance: Provenance,
-        scores: dict[str, float] | None = None,
-        make_stable: bool = True,
-    ) -> AdapterManifest:
-        """Copy an adapter folder in as the next version of `name`.
-
-        The first version of a name becomes stable whatever `make_stable` says.
-
-        Raises:
-            InputError: A bad name, a missing or unreadable file, an adapter that could never be served on this base, or
-                a registry that lost its index.
-            ConflictError: Another writer held the registry for a minute.
+        Args:
+            place: A folder, or a bucket's prefix.
+            cache_dir: Where versions of a bucket are fetched to; None is a folder among the temporary files.
+            cache_bytes: Bytes of versions above which `prune_cache` deletes there.
         """
-        check_name(name)
-        config = read_adapter_config(source)
-        check_servable(config, max_rank=config.r, base=base)
-        targets = check_tensors(read_tensor_headers(source / ADAPTER_FILES[0]), rank=config.r, base=base)
-        folder = self.root / "adapters" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        staging = folder / f".staging-{uuid.uuid4().hex}"
-        staging.mkdir()
-        try:
-            files = {file: copy_hashed(source / file, staging / file) for file in ADAPTER_FILES}
-            with self._writing() as index:
-                manifest = AdapterManifest(
-                    name=name,
-                    version=_next_version(folder),
-                    engine_id=index.next_engine_id,
-                    base_model=base.name,
-                    base_fingerprint=base.fingerprint,
-                    chat_template_hash=base.chat_template_hash,
-                    rank=config.r,
-                    alpha=config.lora_alpha,
-                    target_modules=targets,
-                    files=files,
-                    dataset=provenance.dataset,
-                    scores=scores,
-                    training=provenance.training,
-                    created_at=datetime.now(UTC),
-                    created_by=provenance.created_by or _user(),
-                    code_version=_code_version(),
-                )
-                target = folder / str(manifest.version)
-                os.rename(staging, target)
-                replace_file(target / _MANIFEST, manifest.model_dump_json(indent=2).encode())
-                self._write_index(
-                    index.with_version(name, manifest.version, engine_id=manifest.engine_id, make_stable=make_stable)
-                )
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-        return manifest
+        self.root: Place = parse_place(place)
+        self.storage: Storage = LocalStorage(self.root) if isinstance(self.root, Path) else ObjectStorage(self.root)
+        self._index = IndexStore(self.storage)
+        self._cache = AdapterCache(self.storage, cache_dir or default_cache_dir(), max_bytes=cache_bytes)
 
     def list(self) -> list[AdapterSummary]:
         """Return every adapter that has a published version, by name. Reads the index only."""
         return [
             AdapterSummary(name=name, versions=entry.versions, stable=entry.stable)
-            for name, entry in sorted(self._read_index().adapters.items())
+            for name, entry in sorted(self.index().adapters.items())
         ]
 
     def manifest(self, name: str, version: int) -> AdapterManifest:
@@ -135,34 +88,85 @@ class AdapterRegistry:
             NotFoundError: There is no such version.
             InputError: Its manifest is broken or from a later Graftwork.
         """
-        return self._manifest(name, version, index=self._read_index())
+        return self.read_manifest(name, version, index=self.index())
 
     def resolve(self, ref: str) -> AdapterManifest:
-        """Return the manifest that "name@3", "name@stable" or "name" means.
+        """Return the manifest that "name@3", "name@stable" or "name" means, a canary left aside.
 
         Raises:
             InputError: `ref` is no reference, or the manifest is broken.
             NotFoundError: There is no such adapter or version.
         """
         wanted = parse_ref(ref)
-        index = self._read_index()
+        index = self.index()
         entry = index.adapters.get(wanted.name)
         version = wanted.version if wanted.version is not None or entry is None else entry.stable
         if entry is None or version is None:
-            known = ", ".join(sorted(index.adapters)) or "none"
-            raise NotFoundError(f"There is no adapter {wanted.name!r} in {self.root}; published: {known}.")
-        return self._manifest(wanted.name, version, index=index)
+            raise self.unknown_adapter(wanted.name, index)
+        return self.read_manifest(wanted.name, version, index=index)
+
+    def unknown_adapter(self, name: str, index: RegistryIndex) -> NotFoundError:
+        """The error for an adapter that is not published."""
+        known = sorted(index.adapters)
+        shown = ", ".join(known[:_SHOWN]) or "none"
+        more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
+        return NotFoundError(f"There is no adapter {name!r} in {self.root}; published: {shown}{more}.")
+
+    def unknown_specialist(self, name: str, index: RegistryIndex) -> NotFoundError:
+        """The error for a specialist that is not applied."""
+        known = ", ".join(index.specialists) or "none"
+        return NotFoundError(f"There is no specialist {name!r} in {self.root}; known: {known}.")
 
     def path(self, name: str, version: int) -> Path:
-        """Return the folder of a version, whether or not it exists.
+        """Return the folder of a version in a registry that is a folder, whether or not it exists.
 
         Raises:
-            InputError: The name or version could point outside the registry.
+            InputError: The name or version could point outside the registry, or the registry is in a bucket.
         """
-        check_name(name)
-        if version < 1:
-            raise InputError(f"{version} is no version of the adapter {name}; versions begin at 1.")
-        return self.root / "adapters" / name / str(version)
+        folder = self.storage.local_folder(version_key(name, version))
+        if folder is None:
+            raise InputError(f"The files of {name}@{version} lie in {self.root}; `adapters export` fetches them.")
+        return folder
+
+    def where(self, name: str, version: int) -> str:
+        """Path or URI of a version's folder, for messages."""
+        return place_of(self.root, version_key(name, version))
+
+    def fetch(self, manifest: AdapterManifest) -> LocalVersion:
+        """Return a version on this machine's disk, every byte held against its manifest; to be released after use.
+
+        Its folder is the registry's own, or one of the cache where the registry is in a bucket; no other version ever
+        lies at its path.
+
+        Raises:
+            InputError: A file is missing, changed or foreign, or is a link.
+            UnavailableError: The bucket cannot be reached, or the cache cannot be written.
+        """
+        check_file_names(manifest)
+        key = version_key(manifest.name, manifest.version)
+        local = self.storage.local_folder(key)
+        if local is None:
+            return self._cache.fetch(key, manifest)
+        self.verify(manifest.name, manifest.version)
+        return LocalVersion(local)
+
+    @contextmanager
+    def fetched(self, manifest: AdapterManifest) -> Iterator[Path]:
+        """The folder of a version for the length of a block, after which the cache is pruned; see `fetch`."""
+        version = self.fetch(manifest)
+        try:
+            yield version.folder
+        finally:
+            version.release()
+            self.prune_cache()
+
+    def prune_cache(self) -> Pruned | None:
+        """Delete what is too much of the versions that were fetched; nothing where the registry is a folder.
+
+        Returns:
+            What was done; None where another process prunes the cache at this moment.
+        """
+        return self._cache.prune() if isinstance(self.root, ObjectPlace) else Pruned()
 
     def verify(self, name: str, version: int) -> None:
         """Read every byte of a version and hold it against its manifest.
@@ -171,57 +175,38 @@ class AdapterRegistry:
             NotFoundError: There is no such version.
             InputError: A file is missing, changed or foreign, or is a link.
         """
-        manifest, folder = self.manifest(name, version), self.path(name, version)
-        if folder.is_symlink() or not folder.resolve().is_relative_to(self.root.resolve()):
-            raise InputError(
-                f"The adapter {manifest.ref} lies outside the registry, at {folder.resolve()}; publish it again."
-            )
-        found = {file.name for file in folder.iterdir()} - {_MANIFEST}
+        manifest, key = self.manifest(name, version), version_key(name, version)
+        check_file_names(manifest)
+        found = self.storage.names(key) - {MANIFEST}
         for problem, files in (
             ("lacks", manifest.files.keys() - found),
             ("has foreign files:", found - manifest.files.keys()),
         ):
             if files:
                 raise InputError(f"The adapter {manifest.ref} {problem} {', '.join(sorted(files))}; publish it again.")
+        records = self.storage.check_files(key, manifest.files)
         for file, record in manifest.files.items():
-            _verify_file(folder / file, record, ref=manifest.ref)
+            check_record(records[file], record, name=file, ref=manifest.ref)
+
+    def snapshot(self) -> Snapshot:
+        """Return the index as it is now, with a tag; one read, of the tag alone where nothing changed."""
+        return self._index.read()
+
+    def index(self) -> RegistryIndex:
+        """Return the index as it is now."""
+        return self._index.read().index
 
     def revision(self) -> int:
         """Return a number that grows with every change of the registry; 0 for an empty one. Reads the index only."""
-        return self._read_index().revision
+        return self.index().revision
 
-    def set_stable(self, name: str, version: int) -> None:
-        """Let name@stable mean another published version.
-
-        Raises:
-            NotFoundError: There is no such version.
-        """
-        with self._writing() as index:
-            self._manifest(name, version, index=index)
-            self._write_index(index.with_stable(name, version))
-
-    def write_specialist(self, name: str, document: bytes) -> None:
-        """Store a specialist's JSON document, replacing one of the same name.
-
-        Raises:
-            InputError: A bad name, or the document is not a JSON object.
-        """
-        check_name(name, what="specialist")
-        try:
-            parsed = json.loads(document)
-        except ValueError as error:
-            raise InputError(f"The document of the specialist {name} is not JSON: {error}.") from error
-        if not isinstance(parsed, dict):
-            raise InputError(f"The document of the specialist {name} is not a JSON object.")
-        with self._writing() as index:
-            path = self._specialist_path(name)
-            path.parent.mkdir(exist_ok=True)
-            replace_file(path, document)
-            self._write_index(index.with_specialist(name))
+    def change(self, make: Callable[[RegistryIndex], tuple[RegistryIndex, T]]) -> T:
+        """Change the index; see `IndexStore.change`."""
+        return self._index.change(make)
 
     def specialists(self) -> tuple[str, ...]:
         """Return the names of all specialists."""
-        return self._read_index().specialists
+        return self.index().specialists
 
     def read_specialist(self, name: str) -> bytes:
         """Return the document of one specialist.
@@ -230,14 +215,14 @@ class AdapterRegistry:
             InputError: A bad name, or a specialist that the index names has no readable document.
             NotFoundError: There is none of this name.
         """
-        path = self._specialist_path(name)
         try:
-            return path.read_bytes()
+            return self.storage.read(specialist_key(name)).content
         except OSError as error:
-            if isinstance(error, FileNotFoundError) and name not in self.specialists():
-                raise self._unknown_specialist(name, self.specialists()) from error
+            if isinstance(error, FileNotFoundError) and name not in (index := self.index()).specialists:
+                raise self.unknown_specialist(name, index) from error
+            reason = error.strerror or "No such object"
             raise InputError(
-                f"Specialist '{name}' has no readable document in {self.root} ({error.strerror}); apply it again."
+                f"Specialist '{name}' has no readable document in {self.root} ({reason}); apply it again."
             ) from error
 
     def read_specialists(self) -> dict[str, bytes]:
@@ -252,106 +237,21 @@ class AdapterRegistry:
                 documents[name] = self.read_specialist(name)
         return documents
 
-    def remove_specialist(self, name: str) -> None:
-        """Take a specialist out.
-
-        Raises:
-            NotFoundError: There is none of this name.
-        """
-        check_name(name, what="specialist")
-        with self._writing() as index:
-            if name not in index.specialists:
-                raise self._unknown_specialist(name, index.specialists)
-            self._write_index(index.without_specialist(name))
-            self._specialist_path(name).unlink(missing_ok=True)
-
-    def _unknown_specialist(self, name: str, known: tuple[str, ...]) -> NotFoundError:
-        return NotFoundError(f"There is no specialist {name!r} in {self.root}; known: {', '.join(known) or 'none'}.")
-
-    def _specialist_path(self, name: str) -> Path:
-        return self.root / "specialists" / f"{check_name(name, what='specialist')}.json"
-
-    def _manifest(self, name: str, version: int, *, index: RegistryIndex) -> AdapterManifest:
-        path = self.path(name, version) / _MANIFEST
+    def read_manifest(self, name: str, version: int, *, index: RegistryIndex) -> AdapterManifest:
+        """Return the manifest of a version that an index names; see `manifest`."""
+        key = f"{version_key(name, version)}/{MANIFEST}"
         entry = index.adapters.get(name)
-        if entry is None or version not in entry.versions or not path.is_file():
-            known = ", ".join(str(number) for number in entry.versions) if entry else "none"
-            raise NotFoundError(
-                f"There is no version {version} of the adapter {name!r} in {self.root}; published: {known}."
-            )
-        manifest = parse_manifest(path.read_bytes(), where=str(path))
-        if (manifest.name, manifest.version) != (name, version):
-            raise InputError(f"{path} describes {manifest.ref}, not {name}@{version}; publish the adapter again.")
-        return manifest
-
-    @contextmanager
-    def _writing(self) -> Iterator[RegistryIndex]:
-        """Hold the lock and give the index, which is there on disk before anything that it will name."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        with exclusive(self.root / ".lock"):
-            index = self._read_index()
-            if not self._index_path.exists():
-                self._write_index(index)
-            yield index
-
-    @property
-    def _index_path(self) -> Path:
-        return self.root / "index.json"
-
-    def _read_index(self) -> RegistryIndex:
+        if entry is None or version not in entry.versions:
+            raise unknown_version(name, entry, version, where=self.root)
         try:
-            content = self._index_path.read_bytes()
-        except FileNotFoundError:
-            content = None
-        if content is not None:
-            return _parsed(content, str(self._index_path))
-        if any(self._orphans()) and not self._index_path.exists():
-            raise InputError(
-                f"The registry {self.root} has adapters or specialists but no index.json; put the file back from a "
-                "backup, or move the folder away and publish again into a new one."
-            )
-        return RegistryIndex()
-
-    def _orphans(self) -> Iterator[Path]:
-        """What an index must name."""
-        yield from self.root.glob(f"adapters/*/*/{_MANIFEST}")
-        yield from self.root.glob("specialists/*.json")
-
-    def _write_index(self, index: RegistryIndex) -> None:
-        replace_file(self._index_path, index.model_dump_json(indent=2).encode())
-
-
-@lru_cache(maxsize=4)
-def _parsed(content: bytes, where: str) -> RegistryIndex:
-    """Parse an index; the same bytes only once, because whoever reads many manifests needs the index for each."""
-    return parse_index(content, where=where)
-
-
-def _next_version(folder: Path) -> int:
-    """Count on from the highest number ever used, half-written versions included."""
-    return 1 + max((int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal()), default=0)
-
-
-def _verify_file(path: Path, record: FileRecord, *, ref: str) -> None:
-    if path.is_symlink() or not path.is_file():
-        raise InputError(f"The adapter {ref} has {path.name} as a link or folder; publish it again.")
-    found = hash_file(path)
-    if found != record:
-        raise InputError(
-            f"The adapter {ref} is damaged: {path.name} has sha256 {found.sha256[:12]} and {found.bytes} bytes, "
-            f"its manifest says {record.sha256[:12]} and {record.bytes}; publish it again."
-        )
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}"
-
-
-def _code_version() -> str:
-    try:
-        return importlib.metadata.version("graftwork")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
+            content = self.storage.read(key).content
+        except FileNotFoundError as error:
+            raise NotFoundError(
+                f"The adapter {name}@{version} has no {MANIFEST} in {self.root}; "
+                "`graftwork registry check` says what else is missing."
+            ) from error
+        where = place_of(self.root, key)
+        manifest = parse_manifest(content, where=where)
+        if (manifest.name, manifest.version) != (name, version):
+            raise InputError(f"{where} describes {manifest.ref}, not {name}@{version}; publish the adapter again.")
+        return manifest

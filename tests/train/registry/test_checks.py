@@ -16,6 +16,7 @@ from train.registry import (
     check_tensors,
     read_adapter_config,
 )
+from train.registry.publishing import publish_adapter
 from train.tensor_headers import TensorInfo, read_tensor_headers
 
 
@@ -106,7 +107,7 @@ def test_foreign_tensors_are_refused(names: list[str], says: str, small_base: Ba
 def test_a_published_adapter_of_another_base_is_refused(
     registry: AdapterRegistry, make_adapter: AdapterMaker, small_base: BaseModelFiles
 ) -> None:
-    manifest = registry.publish(make_adapter(), name="a", base=small_base, provenance=Provenance())
+    manifest = publish_adapter(make_adapter(), registry=registry, name="a", base=small_base, provenance=Provenance())
     check_manifest(manifest, max_rank=4, base=small_base)
     other = dataclasses.replace(small_base, name="other", fingerprint="sha256:" + "0" * 64)
     with pytest.raises(InputError, match="a@1 was made for small-base"):
