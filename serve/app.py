@@ -2,7 +2,8 @@
 
     serve deploy config.yaml        with  import_path: serve.app:build  and  args: {base_model: ..., registry: ..., ...}
 
-The graph: HAProxy asks the request router for a replica and sends the request there; the replica asks the retriever.
+The graph: HAProxy asks the request router for a replica and sends the request there; the replica asks the retriever,
+which is a deployment of its own or a part of the replica.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import JsonValue, SecretStr, ValidationError
 
 from indexer.errors import InputError, UnavailableError
+from serve import contact
+from serve.quota.settings import is_redis
+from serve.scale import engine_scale, retriever_scale
 from serve.settings import MILVUS_TOKEN_VARIABLE, QUOTA_STORAGE_VARIABLE, AppArgs, ServeSettings
 from serve.telemetry.logs import serve_logging
 
@@ -49,21 +53,24 @@ def build(args: dict[str, JsonValue]) -> Application:
     from ray import serve
     from ray.serve.llm import build_llm_deployment
 
-    from serve import contact
     from serve.retriever import Retriever
     from serve.server import SpecialistServer
 
     app_args = parse_args(args)
     settings = app_args.serve
-    deploy_retriever = serve.deployment(
-        num_replicas=settings.retriever_replicas,
-        max_ongoing_requests=settings.serve_limit * settings.replicas,
-        ray_actor_options={"num_cpus": settings.retriever_cpus, "num_gpus": settings.retriever_gpus},
-        logging_config=serve_logging(settings.telemetry.log_format),
-    )
-    retriever = deploy_retriever(Retriever).bind(
-        app_args.indexer, max_batch=settings.retriever_batch, batch_wait_s=settings.retriever_batch_wait_s
-    )
+    retriever = None
+    if settings.retriever == "deployment":
+        deploy_retriever = serve.deployment(
+            **retriever_scale(settings),
+            ray_actor_options={"num_cpus": settings.retriever_cpus, "num_gpus": settings.retriever_gpus},
+            logging_config=serve_logging(settings.telemetry.log_format),
+        )
+        retriever = deploy_retriever(Retriever).bind(
+            app_args.indexer,
+            max_batch=settings.retriever_batch,
+            remembered=settings.retriever_cache,
+            results_s=settings.retriever_results_s,
+        )
     config = llm_config(app_args)
     server = build_llm_deployment(
         config,
@@ -88,6 +95,8 @@ def parse_args(args: dict[str, JsonValue]) -> AppArgs:
         raise InputError(f"Argument {'.'.join(map(str, first['loc']))} of serve.app:build: {first['msg']}.") from error
     storage = os.environ.get(QUOTA_STORAGE_VARIABLE)
     if storage and parsed.serve.quota.storage is None:
+        if not is_redis(storage):
+            raise InputError(f"{QUOTA_STORAGE_VARIABLE} is no address of a Redis; give redis://HOST:PORT/NUMBER.")
         quota = parsed.serve.quota.model_copy(update={"storage": SecretStr(storage)})
         parsed.serve = parsed.serve.model_copy(update={"quota": quota})
     token = os.environ.get(MILVUS_TOKEN_VARIABLE)
@@ -104,6 +113,7 @@ def llm_config(args: AppArgs) -> LLMConfig:
     """
     from ray.serve.llm import LLMConfig
 
+    from serve import contact
     from train.base_model import resolve_base
 
     settings = args.serve
@@ -112,10 +122,11 @@ def llm_config(args: AppArgs) -> LLMConfig:
     return LLMConfig(
         model_loading_config={"model_id": settings.base_name, "model_source": str(base.path)},
         deployment_config={
-            "num_replicas": settings.replicas,
+            **engine_scale(settings),
+            "request_router_config": contact.router_config(),
             "max_ongoing_requests": settings.serve_limit,
             "max_queued_requests": -1,
-            "graceful_shutdown_timeout_s": settings.shutdown_grace_s,
+            "graceful_shutdown_timeout_s": grace_s(settings),
             "ray_actor_options": {"num_cpus": settings.cpus_per_replica},
             "logging_config": serve_logging(settings.telemetry.log_format),
         },
@@ -126,6 +137,15 @@ def llm_config(args: AppArgs) -> LLMConfig:
         callback_config={"callback_class": "serve.node_files.FilesAreThere"},
         log_engine_metrics=True,
     )
+
+
+def grace_s(settings: ServeSettings) -> float:
+    """Seconds from the moment that Serve begins to stop a replica to its kill.
+
+    Serve counts the time in which a replica stays reachable as part of them (ray/serve/_private/deployment_state.py,
+    `DeploymentReplica.stop`); requests get theirs on top of it.
+    """
+    return contact.stays_reachable_s() + settings.shutdown_grace_s
 
 
 def engine_arguments(settings: ServeSettings, *, accelerator: Literal["cpu", "gpu"]) -> dict[str, JsonValue]:

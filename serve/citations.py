@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from indexer.passages import Passage
+from train.markers import MARKER, numbers_of
 
-# `[3]`, and the lists that models write: `[1, 2]`, `[1,2]`, `[1; 2]`.
-_MARKER = re.compile(r"(?P<lead>[ \t]?)\[(?P<numbers>\d{1,3}(?:\s*[,;]\s*\d{1,3})*)\]")
+_MARKER = re.compile(rf"(?P<lead>[ \t]?){MARKER}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +23,12 @@ class Citation:
         title: Title of its document.
         heading: Headings above the chunk without the title, joined by ' > '; empty if none.
         uri: Where the document came from.
+        page: One-based page of its first character, or None.
+        start: First character of the passage in the document's extracted text.
+        end: One past its last character there.
         score: Retrieval score.
         cited: Whether the answer carries the marker [n].
+        quote: The passage's text where it is cited, else None.
     """
 
     n: int
@@ -33,8 +37,12 @@ class Citation:
     title: str
     heading: str
     uri: str
+    page: int | None
+    start: int
+    end: int
     score: float
     cited: bool
+    quote: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +70,7 @@ def read_markers(text: str, *, passages: int) -> MarkedText:
 
     def replace(match: re.Match[str]) -> str:
         nonlocal invalid
-        numbers = [int(number) for number in re.split(r"\s*[,;]\s*", match["numbers"])]
+        numbers = numbers_of(match)
         valid = [number for number in numbers if 1 <= number <= passages]
         cited.update(valid)
         invalid += len(numbers) - len(valid)
@@ -84,8 +92,12 @@ def cite(passages: Sequence[Passage], *, cited: frozenset[int]) -> tuple[Citatio
             title=passage.title,
             heading=" > ".join(place for place in passage.places if place != passage.title),
             uri=passage.uri,
+            page=passage.page,
+            start=passage.start,
+            end=passage.end,
             score=round(passage.score, 6),
             cited=number in cited,
+            quote=passage.text if number in cited else None,
         )
         for number, passage in enumerate(passages, start=1)
     )

@@ -6,10 +6,14 @@ Sources: ray 2.60.0 `ray/llm/_internal/serve`, vllm 0.29.0 `vllm/entrypoints/ope
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Protocol, cast
 
+from pydantic import JsonValue
+
 from indexer.errors import UnavailableError
-from serve.residency.manager import EngineAdapter
+from serve.residency.engine import EngineAdapter
 
 if TYPE_CHECKING:
     from ray.llm._internal.serve.engines.vllm.vllm_engine import VLLMEngine
@@ -17,11 +21,16 @@ if TYPE_CHECKING:
     from ray.serve.llm import LLMConfig
     from ray.serve.llm.deployment import LLMServer
 
+# Seconds between two times that a replica tells the routers of itself.
+ROUTING_NEWS_S = 1.0
+
 
 class _LoraClient(Protocol):
     async def add_lora(self, lora_request: object) -> bool: ...
 
     async def remove_lora(self, lora_id: int) -> bool: ...
+
+    async def list_loras(self) -> set[int]: ...
 
 
 def with_request_router(server: Application, config: LLMConfig) -> Application:
@@ -30,6 +39,28 @@ def with_request_router(server: Application, config: LLMConfig) -> Application:
 
     router = _build_openai_ingress_request_router(server=server, llm_config=config)
     return server._with_ingress_request_router(router)
+
+
+def deployment_name(model: str) -> str:
+    """Name of the deployment of replicas of a base model, as `build_llm_deployment` makes it of our class."""
+    return f"SpecialistServer:{model.replace('/', '--').replace('.', '_')}"
+
+
+def router_config() -> dict[str, JsonValue]:
+    """Which class of ours routes requests, for `request_router_config` of a deployment.
+
+    The controller asks replicas for their news as often as its health checks allow; what it broadcasts is short.
+    """
+    return {
+        "request_router_class": "serve.routing.router.AdapterRouter",
+        "request_routing_stats_period_s": ROUTING_NEWS_S,
+        "request_routing_stats_timeout_s": 10.0,
+    }
+
+
+def routed_body(argument: object) -> Mapping[str, object] | None:
+    """The body of a request that Ray's router process routes, where HAProxy shows it; None for any other argument."""
+    return vars(argument) if isinstance(argument, SimpleNamespace) else None
 
 
 async def start_engine(server: LLMServer) -> None:
@@ -45,6 +76,26 @@ def max_model_len(server: LLMServer) -> int:
 def engine_lives(server: LLMServer) -> bool:
     """Whether the engine's process works; a dead one never comes back, Serve replaces the whole replica."""
     return not _engine(server)._engine_client.errored
+
+
+def replica_is_stopping() -> bool:
+    """Whether Serve stops the replica that this process is; False outside of one.
+
+    Serve tells HAProxy so, and nothing of ours (ray/serve/_private/replica.py, `_dataplane_health_check`).
+    """
+    from ray._private.worker import global_worker
+
+    actor = global_worker.actors.get(global_worker.actor_id)
+    return bool(actor._replica_impl._shutting_down) if actor is not None else False
+
+
+def stays_reachable_s() -> float:
+    """Seconds that Serve keeps a replica behind HAProxy reachable after it began to stop it; 0 without HAProxy."""
+    from ray.serve._private import constants
+
+    if not constants.RAY_SERVE_ENABLE_HA_PROXY:
+        return 0.0
+    return float(constants.RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S)
 
 
 def requests_in_engine(server: LLMServer) -> int:
@@ -117,3 +168,14 @@ class VLLMAdapters:
             raise UnavailableError(
                 f"The engine did not free adapter {adapter.engine_name}: {error}; see the replica's log."
             ) from error
+
+    async def list_adapters(self) -> frozenset[int]:
+        """Engine ids of the adapters in the engine, those counted that it loaded or dropped on its own.
+
+        Raises:
+            UnavailableError: The engine does not say, or is dead.
+        """
+        try:
+            return frozenset(await self._client.list_loras())
+        except Exception as error:
+            raise UnavailableError(f"The engine did not say which adapters it has: {error}.") from error

@@ -11,14 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from indexer.embedding.embedder import Embedder
 from indexer.errors import InputError
 
 # As many as OpenAI takes in one request.
 MAX_INPUTS = 2_048
-_EMPTY = np.zeros((0, 0), dtype=np.float32)
-# Texts that go through the model before queries of other requests get their turn.
-_SLICE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,30 +80,8 @@ def encoding_of(body: dict[str, JsonValue]) -> Literal["float", "base64"]:
             raise InputError(f"The field 'encoding_format' is {other!r}; it is 'float' or 'base64'.")
 
 
-def embed_all(embedder: Embedder, requests: Sequence[EmbeddingRequest]) -> list[Embedded | InputError]:
-    """Embed the texts of several requests together; what is wrong with one is its answer."""
-    counts = [embedder.tokenizer.counts(request.texts) for request in requests]
-    answers: list[Embedded | InputError] = [
-        _too_long(each, limit=embedder.max_tokens) or Embedded(vectors=_EMPTY, tokens=sum(each)) for each in counts
-    ]
-    for query in (False, True):
-        places = [
-            place
-            for place, request in enumerate(requests)
-            if request.query is query and isinstance(answers[place], Embedded)
-        ]
-        encode = embedder.encode_queries if query else embedder.encode_documents
-        texts = [text for place in places for text in requests[place].texts]
-        parts = [encode(texts[start : start + _SLICE]) for start in range(0, len(texts), _SLICE)]
-        begin = 0
-        for place in places:
-            end = begin + len(requests[place].texts)
-            answers[place] = Embedded(vectors=np.concatenate(parts)[begin:end], tokens=sum(counts[place]))
-            begin = end
-    return answers
-
-
-def _too_long(counts: Sequence[int], *, limit: int) -> InputError | None:
+def too_long(counts: Sequence[int], *, limit: int) -> InputError | None:
+    """What is wrong with texts of so many tokens each, where the embedder reads `limit`; None where nothing is."""
     for position, count in enumerate(counts):
         if count > limit:
             return InputError(

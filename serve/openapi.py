@@ -13,7 +13,10 @@ import json
 
 from pydantic import JsonValue
 
-from serve.routes import ROUTES, Route
+from indexer.passages import MAX_NEIGHBOURS
+from serve.overrides import FIELD
+from serve.routes import ADMIN_EVENTS, ROUTES, Route
+from serve.specialist import MAX_PASSAGES, MIN_CONTEXT_TOKENS
 
 Schema = dict[str, JsonValue]
 
@@ -44,6 +47,23 @@ _SEEDED: Schema = {
         "description": "Only where `stream` is true.",
     },
 }
+_OVERRIDES: Schema = {
+    "type": "object",
+    "description": "What to change of a specialist's retrieval for this request; only where it has a collection.",
+    "properties": {
+        "retrieve": {"type": "boolean"},
+        "query": _TEXT,
+        "k": {"type": "integer", "minimum": 1, "maximum": MAX_PASSAGES},
+        "dense_weight": {"type": "number", "minimum": 0, "maximum": 1},
+        "section_weight": {"type": "number", "minimum": 0, "maximum": 1},
+        "rerank": {"type": ["object", "null"]},
+        "max_context_tokens": {"type": "integer", "minimum": MIN_CONTEXT_TOKENS},
+        "min_score": {"type": ["number", "null"]},
+        "neighbours": {"type": "integer", "minimum": 0, "maximum": MAX_NEIGHBOURS},
+        "filter": {"type": "object", "description": "Conditions on documents, see the README."},
+    },
+    "additionalProperties": False,
+}
 _BODIES: dict[str, tuple[list[str], Schema]] = {
     "chat": (
         ["messages"],
@@ -54,6 +74,7 @@ _BODIES: dict[str, tuple[list[str], Schema]] = {
             "response_format": {"type": "object", "description": "A JSON Schema that the answer keeps to."},
             "tools": {"type": "array", "items": {"type": "object"}},
             "logprobs": {"type": "boolean"},
+            FIELD: _OVERRIDES,
             **_SEEDED,
         },
     ),
@@ -86,8 +107,28 @@ _BODIES: dict[str, tuple[list[str], Schema]] = {
             "encoding_format": {"enum": ["float", "base64"]},
         },
     ),
+    "retrieve": (["query"], {"query": _TEXT, FIELD: _OVERRIDES}),
     "tokenize": (["prompt"], {"prompt": {"type": "string"}}),
     "detokenize": (["tokens"], {"tokens": {"type": "array", "items": {"type": "integer", "minimum": 0}}}),
+}
+_VERSION: Schema = {
+    "adapter": {"type": "string", "minLength": 1, "description": "Name and number of a version, such as name@3."}
+}
+_ADMIN_BODIES: dict[str, tuple[list[str], Schema]] = {
+    **{f"admin_{verb}": (["adapter"], _VERSION) for verb in ("promote", "pin", "unpin", "retire", "verify")},
+    "admin_rollback": (["adapter"], {"adapter": {**_TEXT, "description": "Name of the adapter."}}),
+    "admin_canary": (
+        ["adapter", "percent"],
+        {
+            **_VERSION,
+            "percent": {
+                "type": "integer",
+                "minimum": 0,
+                "maximum": 100,
+                "description": "Share of the users, of a hundred; 0 ends the canary.",
+            },
+        },
+    ),
 }
 _SUMMARIES = {
     "chat": "Generate an answer to a conversation; a specialist's collection is searched for it.",
@@ -95,11 +136,21 @@ _SUMMARIES = {
     "responses": "vLLM's own form of OpenAI's responses, without retrieval and without memory.",
     "messages": "vLLM's own form of Anthropic's messages, without retrieval.",
     "embeddings": "Embed texts with the embedder of the collections.",
+    "retrieve": "The passages that a specialist's collection has for a question, without an answer.",
     "tokenize": "The base model's tokens of a text.",
     "detokenize": "The text of the base model's tokens.",
     "models": "The models that the key may call.",
     "model": "One of them.",
     "load": "How many requests the replica that answers works on, and how many wait.",
+    "admin_adapters": "Every adapter of the registry with what its versions are.",
+    "admin_events": "The last changes of the registry: who, when, from, to.",
+    "admin_promote": "Let name@stable mean a version.",
+    "admin_rollback": "Let name@stable mean the version that was stable before.",
+    "admin_canary": "Let name@stable mean a version for a share of the users.",
+    "admin_pin": "Let every replica keep a version loaded.",
+    "admin_unpin": "Let replicas load and unload a version as it is used.",
+    "admin_retire": "Serve a version no more.",
+    "admin_verify": "Read every byte of a version, and see that the base can serve it.",
     "healthz": "The process answers.",
     "readyz": "The replica can serve; which revision of the registry it serves.",
 }
@@ -124,13 +175,18 @@ _WAIT: Schema = {"Retry-After": {"schema": {"type": "integer", "minimum": 1}, "d
 _REFUSALS = {
     "400": "The request is wrong; the message says what.",
     "401": "No key, or one that is not valid.",
-    "404": "No such model for this key.",
+    "403": "The key may not administer.",
+    "404": "No such model for this key, or no such adapter.",
     "405": "The path has another method.",
     "408": "The body did not come in time.",
+    "409": "It collides with what serves, or with another change at the same time; the message says which.",
     "413": "The body is too long.",
     "429": "A limit of the key, or too many requests at once.",
     "503": "Something that the request needs is not there now.",
 }
+
+
+_ADMIN_ONLY = frozenset({"403", "409"})
 
 
 def document() -> Schema:
@@ -161,6 +217,18 @@ def _operation(route: Route) -> Schema:
     if route.path.endswith("/"):
         name: Schema = {"name": "name", "in": "path", "required": True, "schema": _TEXT}
         operation["parameters"] = [name]
+    if route is ADMIN_EVENTS:
+        adapter: Schema = {"name": "adapter", "in": "query", "required": False, "schema": _TEXT}
+        operation["parameters"] = [adapter]
+    if route.name in _ADMIN_BODIES:
+        needed, fields = _ADMIN_BODIES[route.name]
+        of_admin: Schema = {
+            "type": "object",
+            "required": [*needed],
+            "properties": fields,
+            "additionalProperties": False,
+        }
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": of_admin}}}
     if route.takes_model:
         required, properties = _BODIES[route.name]
         schema: Schema = {
@@ -176,7 +244,9 @@ def _responses(route: Route) -> Schema:
     content: Schema = {"application/json": {"schema": {"type": "object"}}}
     if route.generates:
         content["text/event-stream"] = {"schema": {"type": "string"}}
-    refusals = ("405", "503") if route.public else _REFUSALS
+    refusals = [status for status in _REFUSALS if route.admin or status not in _ADMIN_ONLY]
+    if route.public:
+        refusals = ["405", "503"]
     return {
         "200": {"description": "Done.", "content": content},
         **{status: {"$ref": f"#/components/responses/{status}"} for status in refusals},

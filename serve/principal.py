@@ -39,6 +39,8 @@ class Principal:
         models: Model names that may be called, as clients write them; None is all.
         collections: Collections that specialists may answer from; None is all.
         limits: What the key may take.
+        max_passages: Passages that a request may ask for; 0 lets it change nothing of a retrieval, None is no limit.
+        admin: Whether the key may change what the registry serves.
     """
 
     tenant: str
@@ -46,6 +48,13 @@ class Principal:
     models: frozenset[str] | None = None
     collections: frozenset[str] | None = None
     limits: Limits = Limits()
+    max_passages: int | None = None
+    admin: bool = False
+
+    @property
+    def may_administer(self) -> bool:
+        """Whether the registry's verbs are the sender's to use: by the key, or by anyone where none is asked for."""
+        return self.admin or self.key_id is None
 
 
 def put_principal(scope: Scope, principal: Principal) -> None:

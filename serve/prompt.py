@@ -25,7 +25,7 @@ class Assembly:
     Attributes:
         messages: The request's messages with one system message in front.
         passages: Passages that went in, in the order of their numbers; passages[0] is [1].
-        dropped: Passages that did not fit the budget.
+        dropped: Passages that did not fit the budget; copies of others are not counted.
         context_tokens: Tokens of the passages that went in, by the base model's tokenizer.
     """
 
@@ -88,11 +88,13 @@ def assemble(
     max_model_len: int,
     max_new_tokens: int,
     count_tokens: Callable[[str], int],
+    besides: str = "",
 ) -> Assembly:
     """Put a prompt and as many passages as fit before a conversation.
 
     Passages keep their order, best first, so that equal results give equal prefixes for the engine's prefix cache; the
-    first one that does not fit is dropped and smaller ones behind it may still go in.
+    first one that does not fit is dropped and smaller ones behind it may still go in. Of passages with the same text,
+    from copies of a document, the best goes in.
 
     Args:
         messages: The request's chat messages.
@@ -102,6 +104,7 @@ def assemble(
         max_model_len: The engine's context length, in tokens.
         max_new_tokens: Tokens the request may generate; they are kept free.
         count_tokens: Counts a text's tokens with the base model's tokenizer.
+        besides: What the chat template puts before the model besides messages, such as tools; it has to fit, too.
     """
     client_system = "\n\n".join(message_text(m) for m in messages if m.get("role") == "system") or None
     conversation = [m for m in messages if m.get("role") != "system"]
@@ -110,12 +113,16 @@ def assemble(
         # Eight tokens per message cover the role markers of the common chat templates (ChatML takes five).
         fixed = count_tokens(render_system(prompt, client_system, ()) or "") + count_tokens(CONTEXT_HEADER)
         fixed += sum(count_tokens(message_text(m)) for m in conversation) + 8 * (len(conversation) + 1)
+        fixed += count_tokens(besides) if besides else 0
         budget = min(max_context_tokens, max_model_len - max_new_tokens - fixed)
 
     kept: list[Passage] = []
     rendered: list[str] = []
-    used = 0
+    used, texts = 0, set[str]()
     for passage in passages:
+        if passage.text.strip() in texts:
+            continue
+        texts.add(passage.text.strip())
         text = render_passage(len(kept) + 1, passage)
         tokens = count_tokens(text) + 2
         if used + tokens > budget:
@@ -128,6 +135,6 @@ def assemble(
     return Assembly(
         messages=front + conversation,
         passages=tuple(kept),
-        dropped=len(passages) - len(kept),
+        dropped=len(texts) - len(kept),
         context_tokens=used,
     )

@@ -1,28 +1,44 @@
-"""The retriever deployment: embeds the questions of many requests together and asks Milvus."""
+"""The retriever: embeds the questions of many requests together and asks Milvus; embeds clients' texts.
+
+It is a deployment of its own, which all engine replicas ask over a handle, or lives in the process of each of them.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeAlias, cast
+from functools import partial
+from typing import Protocol, TypeAlias, TypeVar, cast
 
-from ray import serve
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from indexer.errors import GraftworkError, InputError, UnavailableError
+from indexer.filters import Filter
 from indexer.passages import SearchResult
 from indexer.rerank.mixing import Rerank
 from indexer.search import Searcher, open_searcher
 from indexer.settings import IndexerSettings
-from serve.embeddings import Embedded, EmbeddingRequest, embed_all
+from serve.batching import Batches
+from serve.breaker import Breaker
+from serve.embeddings import Embedded, EmbeddingRequest
+from serve.portions import Portions
+from serve.remembered_results import RememberedResults
+
+_Answer = TypeVar("_Answer")
 
 logger = logging.getLogger("graftwork.serve")
+
+# Calls in a row that a collection does not answer until it is left alone, and for how many seconds.
+FAILURES, OPEN_S = 3, 2.0
+# Seconds that a client's texts wait for those of others to share a pass; a question waits for nothing.
+TEXTS_WAIT_S = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +51,26 @@ class Query:
         tenant: Whose rows may be seen; set by the server, never by the client.
         k: Passages wanted.
         dense_weight: 1 dense only, 0 BM25 only, between a weighted hybrid.
-        section_weight: Share of its section in a passage's rank.
+        section_weight: Share of its section in a passage's rank. Where neither weight is given, those kept with the
+            collection count.
         rerank: How the head of the ranking is ordered anew, if it is.
+        only: Filter on the passages that may be found.
+        neighbours: Chunks to each side that every passage grows by.
     """
 
     text: str
     collection: str
     tenant: str
     k: int
-    dense_weight: float
-    section_weight: float
+    dense_weight: float | None
+    section_weight: float | None
     rerank: Rerank | None = None
+    only: Filter | None = None
+    neighbours: int = 0
+
+
+class FailedQueryError(UnavailableError):
+    """A query that a model or the store fails at: it says nothing about whether the collection answers others."""
 
 
 class Retrieval(Protocol):
@@ -62,54 +87,106 @@ class Embedding(Protocol):
         """Vectors of a request's texts; raises GraftworkError."""
 
 
-class _Batching(Protocol):
-    """What `serve.batch` adds to a method, which its annotations do not say."""
-
-    def set_max_batch_size(self, new_max_batch_size: int) -> None: ...
-
-    def set_batch_wait_timeout_s(self, new_batch_wait_timeout_s: float) -> None: ...
-
-
 class Retriever:
-    """Ray Serve deployment class; `retrieve` is batched by Serve across requests."""
+    """Answers questions in batches and embeds texts in portions, both across requests; a class that Serve deploys."""
 
-    def __init__(self, settings: IndexerSettings, *, max_batch: int, batch_wait_s: float) -> None:
+    def __init__(
+        self, settings: IndexerSettings, *, max_batch: int, remembered: int = 0, results_s: float = 0.0
+    ) -> None:
         """Load the embedder, and the reranker if there is one; Milvus is reached by the first query.
 
         Args:
             settings: Where the collections are and which models ask them.
             max_batch: Queries answered together at most.
-            batch_wait_s: Seconds a query waits for others to join its batch.
+            remembered: Queries whose vectors are kept, and as many results.
+            results_s: Seconds for which results are kept.
 
         Raises:
             GraftworkError: One of them cannot be loaded.
         """
-        self._searcher = open_searcher(settings, cross_encoder=True)
-        for method in (self.retrieve, self.embed):
-            batching = cast("_Batching", method)
-            batching.set_max_batch_size(max_batch)
-            batching.set_batch_wait_timeout_s(batch_wait_s)
+        searcher = open_searcher(settings, cross_encoder=True, remembered=remembered)
+        kept = RememberedResults[SearchResult](size=remembered, seconds=results_s)
+        self._batches = Batches(partial(answer_batch, searcher, breakers={}, kept=kept), size=max_batch)
+        self._portions = Portions(searcher.embedder, wait_s=TEXTS_WAIT_S)
 
-    @serve.batch
-    async def retrieve(self, queries: list[Query]) -> list[SearchResult | GraftworkError]:
-        """Answer a batch; an error of one query or collection is a result of its own, not the batch's end."""
-        return await asyncio.to_thread(answer_batch, self._searcher, queries)
+    async def retrieve(self, query: Query) -> SearchResult | GraftworkError:
+        """Answer a question, in a batch with those of others; its error is a result of its own, not the batch's end."""
+        return await self._batches.ask(query)
 
-    @serve.batch
-    async def embed(self, requests: list[EmbeddingRequest]) -> list[Embedded | InputError]:
-        """Embed the texts of a batch; an error of one request is a result of its own."""
-        return await asyncio.to_thread(embed_all, self._searcher.embedder, requests)
+    async def embed(self, request: EmbeddingRequest) -> Embedded | InputError:
+        """Embed a request's texts, in portions with those of others; a call that is given up costs no further one."""
+        try:
+            return await self._portions.embed(request)
+        except InputError as error:
+            return error
 
 
-def answer_batch(searcher: Searcher, queries: Sequence[Query]) -> list[SearchResult | GraftworkError]:
-    """Search for every query, those that ask the same collection the same way in one call."""
+def answer_batch(
+    searcher: Searcher, queries: Sequence[Query], *, breakers: dict[str, Breaker], kept: RememberedResults[SearchResult]
+) -> list[SearchResult | GraftworkError]:
+    """Search for every query, those that ask the same collection the same way in one call.
+
+    While a collection does not answer, most are told so at once: who answers without a context need not wait for it.
+
+    Args:
+        searcher: Asks the store.
+        queries: What it is asked.
+        breakers: A breaker for each collection that was asked before; new ones are added.
+        kept: Results of earlier queries, by query and generation; new ones are added.
+    """
     groups: dict[Query, list[int]] = defaultdict(list)
     for position, query in enumerate(queries):
         groups[replace(query, text="")].append(position)
     answers: dict[int, SearchResult | GraftworkError] = {}
     for positions in groups.values():
-        answers.update(zip(positions, _answer_group(searcher, [queries[p] for p in positions]), strict=True))
+        asked = [queries[position] for position in positions]
+        collection = asked[0].collection
+        if collection not in breakers:
+            breakers[collection] = Breaker(f"Collection '{collection}'", failures=FAILURES, open_s=OPEN_S)
+        answers.update(zip(positions, _guarded(searcher, asked, breaker=breakers[collection], kept=kept), strict=True))
     return [answers[position] for position in range(len(queries))]
+
+
+def _guarded(
+    searcher: Searcher, queries: Sequence[Query], *, breaker: Breaker, kept: RememberedResults[SearchResult]
+) -> Sequence[SearchResult | GraftworkError]:
+    try:
+        breaker.enter()
+    except UnavailableError as error:
+        return [error] * len(queries)
+    answers = _remembered(searcher, queries, kept=kept) if kept.on else _answer_group(searcher, queries)
+    breaker.leave(failed=all(_is_away(answer) for answer in answers))
+    return answers
+
+
+def _remembered(
+    searcher: Searcher, queries: Sequence[Query], *, kept: RememberedResults[SearchResult]
+) -> Sequence[SearchResult | GraftworkError]:
+    began = time.perf_counter()
+    try:
+        generation = searcher.generation(queries[0].collection)
+    except GraftworkError as error:
+        return [error] * len(queries)
+    except Exception:  # whatever Milvus's client raises; the search of each tells what it means for it
+        logger.exception(
+            "the generation of collection %s is not known, so no result is remembered", queries[0].collection
+        )
+        return _answer_group(searcher, queries)
+    spent_ms = (time.perf_counter() - began) * 1000
+    found = {query: result for query in queries if (result := kept.get((query, generation))) is not None}
+    answers: dict[Query, SearchResult | GraftworkError] = {
+        query: replace(result, embed_ms=0.0, search_ms=spent_ms, rerank_ms=0.0) for query, result in found.items()
+    }
+    new = [query for query in dict.fromkeys(queries) if query not in found]
+    for query, answer in zip(new, _answer_group(searcher, new) if new else (), strict=True):
+        answers[query] = answer
+        if isinstance(answer, SearchResult):
+            kept.put((query, answer.generation), answer)
+    return [answers[query] for query in queries]
+
+
+def _is_away(answer: SearchResult | GraftworkError) -> bool:
+    return isinstance(answer, UnavailableError) and not isinstance(answer, FailedQueryError)
 
 
 def _answer_group(searcher: Searcher, queries: Sequence[Query]) -> Sequence[SearchResult | GraftworkError]:
@@ -124,6 +201,8 @@ def _answer_group(searcher: Searcher, queries: Sequence[Query]) -> Sequence[Sear
             dense_weight=first.dense_weight,
             section_weight=first.section_weight,
             rerank=first.rerank,
+            only=first.only,
+            neighbours=first.neighbours,
         )
     except GraftworkError as error:
         return [error] * len(queries)
@@ -131,7 +210,23 @@ def _answer_group(searcher: Searcher, queries: Sequence[Query]) -> Sequence[Sear
         if len(queries) > 1:
             return [answer for query in queries for answer in _answer_group(searcher, [query])]
         logger.exception("a query to collection %s failed", first.collection)
-        return [UnavailableError(f"Collection '{first.collection}' did not answer: {type(error).__name__}: {error}")]
+        return [FailedQueryError(f"Collection '{first.collection}' did not answer: {type(error).__name__}: {error}")]
+
+
+class LocalRetrieval:
+    """A retriever in this very process."""
+
+    def __init__(self, retriever: Retriever) -> None:
+        """Take the retriever."""
+        self._retriever = retriever
+
+    async def retrieve(self, query: Query) -> SearchResult:
+        """Passages for one question; raises GraftworkError as the retriever reports it."""
+        return _given(await self._retriever.retrieve(query))
+
+    async def embed(self, request: EmbeddingRequest) -> Embedded:
+        """Vectors of a request's texts; raises GraftworkError as the retriever reports it."""
+        return _given(await self._retriever.embed(request))
 
 
 RetrieverHandle: TypeAlias = "DeploymentHandle[Retriever]"
@@ -175,6 +270,10 @@ class RemoteRetrieval:
             raise UnavailableError(
                 f"The retriever did not answer for '{what}': {type(error).__name__}: {error}"
             ) from error
-        if isinstance(answer, GraftworkError):
-            raise answer
-        return answer
+        return _given(answer)
+
+
+def _given(answer: _Answer | GraftworkError) -> _Answer:
+    if isinstance(answer, GraftworkError):
+        raise answer
+    return answer

@@ -30,9 +30,11 @@ class Route:
         annotated: Whether its answer gets the `graftwork` object.
         prompt_fields: Fields of the body that hold input for the model.
         limit_fields: Fields that bound how many tokens are generated; the first that is there counts.
+        default_limit: Tokens vLLM generates at most where the body has none of them; None is what the context leaves.
         default_fields: A specialist's generation defaults by their name in this route's body; others are left out.
         refused_fields: Fields that reach past the tenant or the layers, with what to do instead.
         salted: Whether vLLM takes a `cache_salt` in its body.
+        admin: Whether it takes a key that may administer.
     """
 
     name: str
@@ -46,9 +48,11 @@ class Route:
     annotated: bool = False
     prompt_fields: tuple[str, ...] = ()
     limit_fields: tuple[str, ...] = ()
+    default_limit: int | None = None
     default_fields: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     refused_fields: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     salted: bool = False
+    admin: bool = False
 
     @property
     def generates(self) -> bool:
@@ -89,6 +93,7 @@ COMPLETIONS = Route(
     annotated=True,
     prompt_fields=("prompt", "suffix"),
     limit_fields=("max_tokens",),
+    default_limit=16,
     default_fields=_same(*_SAMPLING),
     refused_fields=_INTERNAL,
     salted=True,
@@ -136,11 +141,20 @@ EMBEDDINGS = Route(
     counts="prompt",
     prompt_fields=("input",),
 )
+RETRIEVE = Route(
+    name="retrieve", path="/v1/retrieve", method="POST", takes_model=True, retrieves=True, prompt_fields=("query",)
+)
 TOKENIZE = Route(name="tokenize", path="/tokenize", method="POST", takes_model=True)
 DETOKENIZE = Route(name="detokenize", path="/detokenize", method="POST", takes_model=True)
 MODELS = Route(name="models", path="/v1/models", method="GET")
 MODEL = Route(name="model", path="/v1/models/", method="GET")
 LOAD = Route(name="load", path="/load", method="GET")
+ADMIN_ADAPTERS = Route(name="admin_adapters", path="/v1/admin/adapters", method="GET", admin=True)
+ADMIN_EVENTS = Route(name="admin_events", path="/v1/admin/events", method="GET", admin=True)
+ADMIN_VERBS = {
+    verb: Route(name=f"admin_{verb}", path=f"{ADMIN_ADAPTERS.path}/{verb}", method="POST", admin=True)
+    for verb in ("promote", "rollback", "canary", "pin", "unpin", "retire", "verify")
+}
 HEALTHZ = Route(name="healthz", path="/healthz", method="GET", public=True)
 READYZ = Route(name="readyz", path="/readyz", method="GET", public=True)
 
@@ -150,11 +164,15 @@ ROUTES = (
     RESPONSES,
     MESSAGES,
     EMBEDDINGS,
+    RETRIEVE,
     TOKENIZE,
     DETOKENIZE,
     MODELS,
     MODEL,
     LOAD,
+    ADMIN_ADAPTERS,
+    ADMIN_EVENTS,
+    *ADMIN_VERBS.values(),
     HEALTHZ,
     READYZ,
 )

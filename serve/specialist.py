@@ -13,10 +13,15 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 
 from indexer.errors import InputError
+from indexer.filters import BoundedFilter
+from indexer.passages import MAX_NEIGHBOURS
 from indexer.rerank.mixing import MAX_DEPTH, Rerank, RerankBy
+from serve.conversation import MAX_TURNS
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 ADAPTER_REF_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}@(stable|[1-9][0-9]{0,8})$"
+MAX_PASSAGES = 100  # more than any context takes
+MIN_CONTEXT_TOKENS = 64  # room for one short passage
 
 AdapterRef = Annotated[str, Field(pattern=ADAPTER_REF_PATTERN)]
 
@@ -52,22 +57,52 @@ class RerankSettings(_Document):
 class RetrievalSettings(_Document):
     """How the specialist's collection is asked and how much of it the model sees."""
 
-    k: int = Field(4, ge=1, le=100, description="Passages fetched per question.")
-    dense_weight: float = Field(
-        1.0, ge=0.0, le=1.0, description="1 ranks by embeddings alone, 0 by BM25 alone, between is a weighted hybrid."
+    k: int = Field(4, ge=1, le=MAX_PASSAGES, description="Passages fetched per question.")
+    dense_weight: float | None = Field(
+        None,
+        ge=0.0,
+        le=1.0,
+        description="1 ranks by embeddings alone, 0 by BM25 alone, between is a weighted hybrid. Where neither weight "
+        "is given, they are those kept with the collection (collections evaluate --save), else 1 and 0.",
     )
-    section_weight: float = Field(
-        0.0,
+    section_weight: float | None = Field(
+        None,
         ge=0.0,
         le=1.0,
         description="Share in a passage's rank of what else was found under the same headings; 0 ranks passages alone.",
     )
     rerank: RerankSettings | None = Field(None, description="How the first passages are ordered anew; null for not.")
     max_context_tokens: int = Field(
-        1024, ge=64, description="Tokens of passages put before the model at most; the rest is dropped and counted."
+        1024,
+        ge=MIN_CONTEXT_TOKENS,
+        description="Tokens of passages put before the model at most; the rest is dropped and counted.",
     )
     min_score: float | None = Field(
         None, description="Passages scoring below are dropped; the scale depends on the weights, so set it by looking."
+    )
+    filter: BoundedFilter | None = Field(
+        None, description="Passages that may be found, as conditions on their documents; null is all of the tenant's."
+    )
+    neighbours: int = Field(
+        0,
+        ge=0,
+        le=MAX_NEIGHBOURS,
+        description="Chunks to each side that a passage grows by; those that meet become one.",
+    )
+    turns: int = Field(
+        1,
+        ge=1,
+        le=MAX_TURNS,
+        description="User messages that a question may be searched for with, where it leans on those before it.",
+    )
+    skip_small_talk: bool = Field(False, description="Search nothing for a message such as 'Thanks!'.")
+    timeout_s: float | None = Field(
+        None, gt=0, description="Seconds after which a retrieval has failed; null is serve.retrieval_timeout_s."
+    )
+    refusal: str | None = Field(
+        None,
+        min_length=1,
+        description="The answer where no passage is found, or none above min_score; null lets the model answer alone.",
     )
     on_failure: Literal["error", "answer"] = Field(
         "error", description="When retrieval fails: refuse the request, or answer without context and say so."

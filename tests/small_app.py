@@ -20,6 +20,7 @@ class SmallApp:
     url: str
     serve_status: str = "RUNNING"
     ready_status: int = 200
+    ready_code: str = "unavailable"
     chat_status: int = 200
     chat_delay_s: float = 0.0
     asked: list[str] = field(default_factory=list)
@@ -29,7 +30,9 @@ class SmallApp:
         if path == "/api/serve/applications/":
             return 200, {"applications": {APP_NAME: {"status": self.serve_status, "deployments": {}}}}
         assert path == "/readyz"
-        return self.ready_status, {"status": "ready", "revision": 1}
+        if self.ready_status != 200:
+            return self.ready_status, {"error": {"code": self.ready_code}}
+        return 200, {"status": "ready", "revision": 1}
 
     def chat(self, model: str) -> tuple[int, object]:
         """A token, or the error of an engine that has died."""

@@ -80,7 +80,7 @@ class Gate:
             raise CrowdedError(retry_after_s=self._retry_after_s())
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         dropped = self._queue.push(tenant, turn)
-        if dropped is not None:
+        if dropped is not None and not dropped.done():  # one that was given up in this moment needs no answer
             dropped.set_exception(CrowdedError(retry_after_s=self._retry_after_s()))
         try:
             await turn

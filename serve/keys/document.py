@@ -9,7 +9,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from indexer.errors import InputError
 from indexer.names import check_alias
-from indexer.store.filters import check_tenant
+from indexer.store.expressions import check_tenant
 from serve.keys.secret import ID_PATTERN, without_secrets
 
 MODEL_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._/@-]{0,127}$"
@@ -67,6 +67,15 @@ class KeyEntry(_Document):
     )
     collections: tuple[CollectionName, ...] | None = Field(
         None, description="Collections that specialists may answer from; null is all, an empty list is none."
+    )
+    max_passages: int | None = Field(
+        None,
+        ge=0,
+        exclude_if=lambda value: value is None,
+        description="Passages that a request may ask for; 0 lets it change nothing of a retrieval, null is no limit.",
+    )
+    admin: bool = Field(
+        False, exclude_if=lambda value: not value, description="Whether it may change what the registry serves."
     )
     limits: KeyLimits = Field(default_factory=KeyLimits, description="What it may take.")
 

@@ -67,6 +67,8 @@ class KeyFile:
         models: tuple[str, ...] | None = None,
         collections: tuple[str, ...] | None = None,
         limits: KeyLimits | None = None,
+        max_passages: int | None = None,
+        admin: bool = False,
     ) -> tuple[Token, KeyEntry]:
         """Make a key and keep its hash.
 
@@ -78,6 +80,8 @@ class KeyFile:
             models: Model names it may call; None is all.
             collections: Collections that specialists may answer from; None is all.
             limits: What it may take; None is no limits.
+            max_passages: Passages that a request may ask for; 0 lets it change nothing of a retrieval, None is any.
+            admin: Whether it may change what the registry serves.
 
         Returns:
             The token, which is kept nowhere, and the entry in the file.
@@ -101,6 +105,8 @@ class KeyFile:
                     models=models,
                     collections=collections,
                     limits=limits or KeyLimits(),
+                    max_passages=max_passages,
+                    admin=admin,
                 )
             except ValidationError as error:
                 raise InputError(f"The key cannot be made: {problem_of(error)}.") from error

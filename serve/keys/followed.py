@@ -8,7 +8,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from indexer.errors import GraftworkError, UnavailableError, system_cause
+from indexer.errors import UnavailableError, system_cause
+from serve.following import keep_looking
 from serve.keys.document import document_of, parse_keys
 from serve.keys.keyring import Keyring
 from serve.principal import Principal
@@ -45,7 +46,6 @@ class FollowedKeys:
         self._path = path
         self._interval_s = interval_s
         self._now = now
-        self._trouble = ""
         content = self._read()
         if content is None:
             raise UnavailableError(
@@ -67,15 +67,9 @@ class FollowedKeys:
 
     async def follow(self) -> None:
         """Keep the keys up to date until cancelled."""
-        while True:
-            await asyncio.sleep(self._interval_s)
-            try:
-                await asyncio.to_thread(self._look)
-                self._trouble = ""
-            except GraftworkError as error:
-                if str(error) != self._trouble:
-                    logger.error("%s The keys read before still hold.", error)
-                self._trouble = str(error)
+        await keep_looking(
+            lambda: asyncio.to_thread(self._look), interval_s=self._interval_s, failed=self._tell_failure
+        )
 
     def _look(self) -> None:
         """Take up a changed file. The whole content is compared: time and size do not show every change."""
@@ -116,3 +110,6 @@ class FollowedKeys:
         logger.info("%d API keys of %d tenants", len(self._keyring), len(self._keyring.tenants))
         if not self._keyring:
             logger.warning("The key file %s holds no key; every request is refused.", self._path)
+
+    def _tell_failure(self, cause: str) -> None:
+        logger.error("%s The keys read before still hold.", cause)

@@ -70,5 +70,7 @@ def _key_of(entry: KeyEntry) -> _Key:
         models=None if entry.models is None else frozenset(entry.models),
         collections=None if entry.collections is None else frozenset(entry.collections),
         limits=Limits(**entry.limits.model_dump()),
+        max_passages=entry.max_passages,
+        admin=entry.admin,
     )
     return _Key(bytes.fromhex(entry.sha256), entry.expires_at, principal)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -13,7 +14,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from indexer.errors import GraftworkError, UnavailableError
 from serve.layers.call import Call, get_call
 from serve.layers.http import send_unavailable
-from serve.residency.manager import EngineAdapter, Residency
+from serve.residency.engine import EngineAdapter
+from serve.residency.manager import Residency
 from train.registry.manifest import AdapterManifest
 
 logger = logging.getLogger("graftwork.serve")
@@ -27,7 +29,7 @@ class AdapterLayer:
         app: ASGIApp,
         *,
         residency: Residency,
-        path_of: Callable[[AdapterManifest], Awaitable[Path]],
+        files: Callable[[AdapterManifest], AbstractAsyncContextManager[Path]],
         engine_base: str,
         wait_s: float,
     ) -> None:
@@ -36,13 +38,14 @@ class AdapterLayer:
         Args:
             app: What serves the request with its adapter in place.
             residency: Keeps adapters in the engine.
-            path_of: Checked folder of an adapter version; raises GraftworkError where a file is not as published.
+            files: Checked folder of an adapter version, kept for the block; raises GraftworkError where a file is not
+                as published.
             engine_base: Name under which the engine knows the base model.
             wait_s: Seconds a request waits for the check of its adapter's files; they count for the lease.
         """
         self._app = app
         self._residency = residency
-        self._path_of = path_of
+        self._files = files
         self._engine_base = engine_base
         self._wait_s = wait_s
 
@@ -66,10 +69,10 @@ class AdapterLayer:
         since = time.perf_counter()
         served = False
         try:
-            adapter = EngineAdapter(
-                engine_id=manifest.engine_id, engine_name=manifest.ref, path=await self._checked_path(manifest)
-            )
-            async with self._residency.lease(adapter, waited_s=time.perf_counter() - since):
+            async with AsyncExitStack() as held:
+                path = await self._checked_path(manifest, held)
+                adapter = EngineAdapter(engine_id=manifest.engine_id, engine_name=manifest.ref, path=path)
+                await held.enter_async_context(self._residency.lease(adapter, waited_s=time.perf_counter() - since))
                 call.clock("adapter_ms", since)
                 call.adapter = call.body["model"] = adapter.engine_name
                 served = True
@@ -80,10 +83,10 @@ class AdapterLayer:
             logger.warning("adapter %s is not available: %s", manifest.ref, error)
             await self._without_adapter(call, manifest, scope, receive, send)
 
-    async def _checked_path(self, manifest: AdapterManifest) -> Path:
+    async def _checked_path(self, manifest: AdapterManifest, held: AsyncExitStack) -> Path:
         try:
             async with asyncio.timeout(self._wait_s):
-                return await self._path_of(manifest)
+                return await held.enter_async_context(self._files(manifest))
         except TimeoutError as error:
             raise UnavailableError(
                 f"The files of adapter {manifest.ref} were still being checked after {self._wait_s:g} s; "

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serve.layers.call import clock_early
 from serve.layers.http import header, send_error
 from serve.principal import Principal, put_principal
 from serve.routes import MESSAGES, find_route
@@ -56,8 +58,10 @@ class AuthenticateLayer:
         if self._check is None:
             put_principal(scope, self._anyone)
         elif not _is_public(scope):
+            since = time.perf_counter()
             token = sent_token(scope)
             principal = None if token is None else self._check(token)
+            clock_early(scope, "auth", since)
             if principal is None:
                 await _refuse(scope, send, missing=token is None)
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 from typing import Literal
@@ -11,10 +12,14 @@ from starlette.types import Scope
 
 from indexer.passages import Passage
 from serve.catalog import Target
+from serve.overrides import RetrievalPlan
 from serve.principal import Principal
 from serve.routes import Route
 
 _SCOPE_KEY = "graftwork.call"
+# Codes of the errors that requests end with which are cut at their deadline, or before their replica is killed.
+LATE_CODE, STOPPED_CODE = "deadline_exceeded", "shutting_down"
+_EARLY_KEY = "graftwork.early"
 
 JsonObject = dict[str, JsonValue]
 
@@ -39,6 +44,21 @@ class Usage:
         return self.prompt + self.completion
 
 
+@dataclass(frozen=True, slots=True)
+class Clocked:
+    """A stage that was over before there was a call.
+
+    Attributes:
+        name: The stage.
+        begun: `time.perf_counter()` at its start.
+        seconds: How long it took.
+    """
+
+    name: str
+    begun: float
+    seconds: float
+
+
 @dataclass(slots=True)
 class Call:
     """A parsed request and what the layers found out about it.
@@ -48,6 +68,8 @@ class Call:
         body: The parsed body; layers change it, the last one dumps it.
         target: What the model name stands for.
         principal: Who sends it.
+        plan: How it asks the specialist's collection; None where the model is no specialist.
+        search: The search of its collection, which raises GraftworkError; None where nothing is searched.
         adapter: Engine name of the adapter that generates, None for the base.
         fallback: The adapter that should have generated, where the base answers in its place.
         passages: Passages in the context, [1] first.
@@ -55,9 +77,12 @@ class Call:
         collection: Alias that was searched, if any.
         generation: Generation of the collection that answered.
         retrieval: What became of the retrieval.
+        refusal: What is answered in place of the model, as nothing was found; None lets it answer.
         engine_id: Id under which the engine knows the request; unique, whatever id the client gave.
         usage: Tokens that were spent, also by a request that ended early; None until the model was asked.
+        answer: The engine's whole answer, parsed; None of a stream, and until it is there.
         cancelled: Why it ended before its answer did.
+        error: Code of the error that the engine ended its stream with.
         first_token: `time.perf_counter()` when the first token of a stream came.
         token_gaps: Seconds between the tokens of a stream, in order.
         timings: Milliseconds per stage.
@@ -69,6 +94,8 @@ class Call:
     body: JsonObject
     target: Target
     principal: Principal
+    plan: RetrievalPlan | None = None
+    search: asyncio.Task[tuple[Passage, ...]] | None = None
     adapter: str | None = None
     fallback: str | None = None
     passages: tuple[Passage, ...] = ()
@@ -76,9 +103,12 @@ class Call:
     collection: str | None = None
     generation: int | None = None
     retrieval: Literal["off", "found", "none found", "failed"] = "off"
+    refusal: str | None = None
     engine_id: str | None = None
     usage: Usage | None = None
-    cancelled: Literal["disconnect", "deadline"] | None = None
+    answer: JsonObject | None = None
+    cancelled: Literal["disconnect", "deadline", "stop"] | None = None
+    error: str | None = None
     first_token: float | None = None
     token_gaps: list[float] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
@@ -89,6 +119,11 @@ class Call:
     def stream(self) -> bool:
         """Whether the client asked for a stream."""
         return self.body.get("stream") is True
+
+    @property
+    def cut_code(self) -> str:
+        """Code of the error that the server cut it with; '' where it did not."""
+        return {"deadline": LATE_CODE, "stop": STOPPED_CODE}.get(self.cancelled or "", "")
 
     def clock(self, stage: str, since: float) -> None:
         """Record the milliseconds since `since` (a `time.perf_counter()` value) under a stage."""
@@ -105,3 +140,13 @@ def get_call(scope: Scope) -> Call | None:
     """The request's call, or None where the request names no model."""
     call = scope.get(_SCOPE_KEY)
     return call if isinstance(call, Call) else None
+
+
+def clock_early(scope: Scope, stage: str, since: float) -> None:
+    """Record the time since `since` (a `time.perf_counter()` value) for a stage before there is a call."""
+    scope.setdefault(_EARLY_KEY, []).append(Clocked(stage, since, time.perf_counter() - since))
+
+
+def early_stages(scope: Scope) -> tuple[Clocked, ...]:
+    """What `clock_early` recorded for a request."""
+    return tuple(scope.get(_EARLY_KEY, ()))

@@ -21,7 +21,10 @@ _FALLBACK_HEADER = b"x-graftwork-fallback"
 
 
 class CitationLayer:
-    """Annotates what comes back; calls of the base alone, and routes of other shapes, pass unchanged."""
+    """Annotates what comes back; calls of the base alone, and routes of other shapes, pass unchanged.
+
+    An answer that is whole was parsed by the engine's layer, right behind this one.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         """Wrap what generates."""
@@ -82,9 +85,10 @@ class _Annotator:
             return
         start = self._start
         assert start is not None
-        body = b"".join(self._body)
-        answer = json.loads(body)
-        if isinstance(answer, dict):  # vLLM answers `null` where the client has gone
+        answer = self._call.answer
+        if answer is None:
+            body = b"".join(self._body)
+        else:
             body = json.dumps(self._annotate(answer), ensure_ascii=False).encode()
         headers = [(name, value) for name, value in start["headers"] if name.lower() != b"content-length"]
         await self._send({**start, "headers": [*headers, (b"content-length", str(len(body)).encode())]})

@@ -54,10 +54,14 @@ class EmbeddingsLayer:
         embedded = await self._embedding.embed(request)
         call.clock("embed_ms", since)
         call.usage = Usage(prompt=embedded.tokens)
-        content = answer(
-            embedded,
-            model=call.target.name,
-            encoding=encoding_of(call.body),
-            dimensions=call.body.get("dimensions"),
-        )
-        return await asyncio.to_thread(lambda: json.dumps(content, separators=(",", ":")).encode())
+
+        def written() -> bytes:
+            content = answer(
+                embedded,
+                model=call.target.name,
+                encoding=encoding_of(call.body),
+                dimensions=call.body.get("dimensions"),
+            )
+            return json.dumps(content, separators=(",", ":")).encode()
+
+        return await asyncio.to_thread(written)

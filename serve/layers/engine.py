@@ -14,16 +14,18 @@ from pydantic import JsonValue
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.layers.call import Call, JsonObject, Usage, get_call
-from serve.layers.errors import shaped
+from serve.layers.errors import INTERNAL, shaped
 from serve.layers.http import is_stream, replay, with_content_length, with_header
 from serve.layers.sse import Events
 from serve.routes import Route
 
 _OK = 200
+_GENERATE, _FIRST_TOKEN = "generate_ms", "first_token_ms"
 _DATA = b"data: "
 _DONE = b"data: [DONE]"
 _USAGE = b'"usage":{'
-_ERROR = b'data: {"error":'
+# What begins an event with an error: in chats and completions, in responses and messages.
+_ERROR = (b'data: {"error":', b"event: error\n", b"event: response.failed\n")
 # Every generated token's event has one of these; the first event of a chat, which names the speaker, has an empty one.
 _TEXT = (b'"delta":{"', b'"text":"', b'.delta"', b'_delta"')
 _SPEAKER = b'"role":"assistant"'
@@ -49,7 +51,12 @@ class EngineLayer:
         if call.route.generates:
             call.usage = Usage()
             send = _Meter(call, send=send, tells_usage=tells_usage)
-        await self._app(inner, replay(data, receive), send)
+        since = time.perf_counter()
+        try:
+            await self._app(inner, replay(data, receive), send)
+        finally:
+            if call.route.generates and _GENERATE not in call.timings:
+                call.clock(_GENERATE, since)
 
 
 class _Meter:
@@ -81,17 +88,20 @@ class _Meter:
         else:
             self._whole.append(data)
             if last:
-                self._read(json.loads(b"".join(self._whole)))
-        if last and "generate_ms" not in self._call.timings:
-            self._call.clock("generate_ms", self._sent)
+                answer = json.loads(b"".join(self._whole))
+                self._call.answer = answer if isinstance(answer, dict) else None  # `null` where the client has gone
+                self._read(answer)
+        if last and _GENERATE not in self._call.timings:
+            self._call.clock(_GENERATE, self._sent)
         return {**message, "body": data}
 
     def _event(self, event: bytes) -> bytes:
         if event.startswith(_DONE):
-            self._call.clock("generate_ms", self._sent)
+            self._call.clock(_GENERATE, self._sent)
             return event
         if event.startswith(_ERROR):
-            return reshaped(event)
+            event, self._call.error = reshaped(event)
+            return event
         if _USAGE in event:
             chunk = self._read_event(event)
             if chunk.get("choices") == [] and not self._tells_usage:
@@ -104,7 +114,7 @@ class _Meter:
         now = time.perf_counter()
         if self._call.first_token is None:
             self._call.first_token = now
-            self._call.timings["first_token_ms"] = round((now - self._sent) * 1000, 3)
+            self._call.clock(_FIRST_TOKEN, self._sent)
         else:
             self._call.token_gaps.append(now - self._last)
         self._last = now
@@ -163,13 +173,24 @@ def _count(usage: JsonObject, *names: str) -> int:
     return next((value for name in names if isinstance(value := usage.get(name), int)), 0)
 
 
-def reshaped(event: bytes) -> bytes:
-    """An error that vLLM sends inside of a stream, in the shape of all others."""
+def reshaped(event: bytes) -> tuple[bytes, str]:
+    """An error that vLLM sends inside of a stream, in the shape of all others, and its code.
+
+    An event of another shape, such as the `response.failed` of a response, passes as it is.
+    """
+    lines = event.split(b"\n")
+    place = next((place for place, line in enumerate(lines) if line.startswith(_DATA)), None)
     try:
-        found = json.loads(event[len(_DATA) :])
+        found = json.loads(lines[place][len(_DATA) :]) if place is not None else None
     except ValueError:
-        return event
-    error = found.get("error")
-    code = error.get("code") if isinstance(error, dict) else None
+        found = None
+    error = found.get("error") if isinstance(found, dict) else None
+    if place is None or not isinstance(found, dict) or not isinstance(error, dict):
+        return event, INTERNAL
+    code = error.get("code")
     content = shaped(found, status=code if isinstance(code, int) and code in range(400, 600) else 500)
-    return _DATA + json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+    kind: JsonObject = {"type": "error"} if found.get("type") == "error" else {}
+    lines[place] = _DATA + json.dumps({**kind, **content}, ensure_ascii=False, separators=(",", ":")).encode()
+    shown = content["error"]
+    assert isinstance(shown, dict)
+    return b"\n".join(lines), str(shown["code"])

@@ -11,11 +11,11 @@ import logging
 import re
 from http import HTTPStatus
 
-from pydantic import JsonValue
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.layers.call import JsonObject
 from serve.layers.http import error_body, header
+from serve.routes import ROUTES
 
 logger = logging.getLogger("graftwork.serve")
 
@@ -38,6 +38,18 @@ _INTERNAL = "The server failed at this request; try again, and tell whoever runs
 # vLLM lists what pydantic found, one dict a line: {'type': ..., 'loc': ('body', 'top_p'), 'msg': '...', 'input': ...}.
 _FINDING = re.compile(r"""'loc': \(([^)]*)\), 'msg': (?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")""")
 _LONGEST = 1_000
+# Code of what went wrong in the server itself.
+INTERNAL = "internal_error"
+# Paths of files: absolute ones, such as a folder of the system or of anything in one, and Python's source files. A path
+# of the API begins with the first part of one of its routes, and one of a URL stands behind its host.
+_API = "|".join(sorted({re.escape(route.path.split("/")[1]) for route in ROUTES}))
+_ROOTS = "bin|boot|data|dev|etc|home|lib|lib64|media|mnt|models|opt|proc|root|run|sbin|srv|sys|tmp|usr|var|workspace"
+_FILE = re.compile(
+    r"file://\S*[^\s.,;:'\")\]}>]"
+    rf"|(?<![\w/.:~<-])~?/(?!(?:{_API})\b)(?:[\w.@+%=-]+/[\w.@+%=/-]*[\w@+%=/-]|(?:{_ROOTS})\b)"
+    r"|(?<![\w/.:-])(?:[\w.-]+/)+[\w.-]+\.py\b"
+)
+_FILE_NAME = "<path>"
 
 
 class ErrorLayer:
@@ -121,7 +133,7 @@ def shaped(found: JsonObject | None, *, status: int) -> JsonObject:
     detail = found.get("detail") if found is not None else None
     if isinstance(error, dict) and isinstance(error.get("code"), str):
         return {"error": error}
-    code = CODES.get(HTTPStatus(status), "invalid_request" if status < _SERVER_FAULT else "internal_error")
+    code = CODES.get(HTTPStatus(status), "invalid_request" if status < _SERVER_FAULT else INTERNAL)
     if status >= _SERVER_FAULT and status != HTTPStatus.SERVICE_UNAVAILABLE:
         return error_body(status=status, message=_INTERNAL, code=code)
     said = error.get("message") if isinstance(error, dict) else detail
@@ -135,13 +147,22 @@ def shaped(found: JsonObject | None, *, status: int) -> JsonObject:
 
 
 def sentence(message: str) -> str:
-    """What vLLM says, in one line: of a list of findings each field with what is wrong, else the text itself."""
+    """What vLLM says, in one line: of a list of findings each field with what is wrong, else the text itself.
+
+    It names no file of the server.
+    """
     findings = [
         f"{'.'.join(_names(place))}: {_unescaped(single or double)}"
         for place, single, double in _FINDING.findall(message)
     ]
     text = "; ".join(dict.fromkeys(findings)) + "." if findings else " ".join(message.split())
+    text = without_files(text)
     return text if len(text) <= _LONGEST else text[:_LONGEST] + " ..."
+
+
+def without_files(text: str) -> str:
+    """A text with `<path>` for every path of a file; URLs and paths of the API stay."""
+    return _FILE.sub(_FILE_NAME, text)
 
 
 def _names(place: str) -> list[str]:
@@ -151,13 +172,3 @@ def _names(place: str) -> list[str]:
 
 def _unescaped(text: str) -> str:
     return text.replace("\\'", "'").replace('\\"', '"')
-
-
-def stream_error(error: JsonValue, *, status: int) -> JsonObject:
-    """An error that comes inside of a stream, in the same shape.
-
-    Args:
-        error: What stands under `error` in the event.
-        status: The status it would have had.
-    """
-    return shaped({"error": error}, status=status)

@@ -1,4 +1,4 @@
-"""Ends a request when its client has gone or its time is up, whatever it waits for."""
+"""Ends a request when its client has gone, its time is up or the replica is stopped, whatever it waits for."""
 
 from __future__ import annotations
 
@@ -11,35 +11,48 @@ from collections.abc import Callable
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.layers.call import Call, Usage, get_call
-from serve.layers.http import error_body, is_stream, send_error
+from serve.layers.http import error_body, header, is_stream, send_error
 from serve.routes import CHAT, COMPLETIONS
+from serve.unattended import Unattended
 
 logger = logging.getLogger("graftwork.serve")
 
-_CODE = "deadline_exceeded"
 # vLLM ends a generation that does not stream when it hears of a disconnect; a cancellation leaves it running
 # (`with_cancellation` in vllm/entrypoints/serve/utils/api_utils.py). So it is told first, and has this long in seconds.
 _ENGINE_S = 0.25
+# Seconds in which a client can take the last words of a request that is over; one that does not read gets none, and
+# holds nothing any longer.
+_LAST_WORDS_S = 1.0
 
 
 class LifetimeLayer:
-    """Runs the rest in a task that is cancelled on a disconnect and at the deadline.
+    """Runs the rest in a task that is cancelled on a disconnect, at the deadline, and before the replica is killed.
 
     The deadline holds for the whole request, its stream included. A stream ends with an error event and with the mark
     that its client waits for, an answer that has not begun with a 503.
     """
 
-    def __init__(self, app: ASGIApp, *, deadline_s: float, spent: Callable[[Call], Usage | None]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        deadline_s: float,
+        spent: Callable[[Call], Usage | None],
+        over: asyncio.Future[None] | None = None,
+    ) -> None:
         """Wrap an app.
 
         Args:
             app: What serves the request.
             deadline_s: Seconds from a request's arrival to its end.
             spent: What a request that is about to be cancelled has cost so far; asked before the engine forgets it.
+            over: Done when the replica is about to be killed; None where nobody says so.
         """
         self._app = app
         self._deadline_s = deadline_s
         self._spent = spent
+        self._over = over
+        self._unattended = Unattended()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request whose body is read."""
@@ -55,38 +68,53 @@ class LifetimeLayer:
 
         work = asyncio.ensure_future(self._app(scope, receive_gone, out))
         watch = asyncio.create_task(_until_gone(receive))
+        ends = {work, watch} if self._over is None else {work, watch, self._over}
         try:
             left = self._deadline_s - (time.perf_counter() - call.started)
-            await asyncio.wait({work, watch}, timeout=max(0.0, left), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ends, timeout=max(0.0, left), return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
-                call.cancelled = "disconnect" if watch.done() else "deadline"
+                stopped = self._over is not None and self._over.done()
+                call.cancelled = "disconnect" if watch.done() else "stop" if stopped else "deadline"
         except asyncio.CancelledError:
             call.cancelled = "disconnect"
             raise
         finally:
-            if call.cancelled is not None:
-                call.usage = self._spent(call)
+            if work.done() and call.cancelled is None:
+                await _cancel(watch)
+            else:
                 out.closed = True
                 gone.set()
-                if call.engine_id is not None:
-                    await asyncio.wait({work}, timeout=_ENGINE_S)
-            await _cancel(*(task for task in (work, watch) if not task.done()))
+                self._measure(call)
+                # Serve may cancel once more while this lasts, and the work must be cancelled all the same.
+                await asyncio.shield(self._unattended.start(_end(call, work, watch)))
         if call.cancelled is None:
             work.result()
-        elif call.cancelled == "deadline" and not out.ended:
+        elif call.cancelled != "disconnect" and not out.ended:
             out.closed = False
-            await self._tell(call, out)
+            await self._tell(call, out, request_id=header(scope, b"x-request-id"))
 
-    async def _tell(self, call: Call, out: _Tracked) -> None:
-        message = f"The request was not done within {self._deadline_s:g} s; ask for less, or try again."
-        if not out.started:
-            await send_error(out, status=503, message=message, code=_CODE, retry_after_s=1)
-        elif out.streams:
-            event = error_event(call.route.name, message)
-            data = (b"" if out.at_boundary else b"\n\n") + event
-            await out({"type": "http.response.body", "body": data, "more_body": False})
-        else:
+    def _measure(self, call: Call) -> None:
+        try:
+            call.usage = self._spent(call)
+        except Exception:
+            logger.exception("what a request has cost is not known; what it told itself counts")
+
+    async def _tell(self, call: Call, out: _Tracked, *, request_id: str | None) -> None:
+        code, message = call.cut_code, "The server that answered is being stopped; try again."
+        if call.cancelled == "deadline":
+            message = f"The request was not done within {self._deadline_s:g} s; ask for less, or try again."
+        if out.started and not out.streams:
             raise TimeoutError(message)
+        try:
+            async with asyncio.timeout(_LAST_WORDS_S):
+                if not out.started:
+                    await send_error(out, status=503, message=message, code=code, retry_after_s=1)
+                else:
+                    event = error_event(call.route.name, message, code=code, request_id=request_id)
+                    data = (b"" if out.at_boundary else b"\n\n") + event
+                    await out({"type": "http.response.body", "body": data, "more_body": False})
+        except TimeoutError:
+            logger.warning("a client whose request was ended did not read the end of its answer")
 
 
 class _Tracked:
@@ -110,18 +138,22 @@ class _Tracked:
         await self._send(message)
 
 
-def error_event(route: str, message: str) -> bytes:
+def error_event(route: str, message: str, *, code: str, request_id: str | None) -> bytes:
     """The end of a stream that did not get to its own: an error as the route's clients read it, and their last mark.
 
     Args:
         route: Name of the route.
         message: What went wrong.
+        code: The error's code.
+        request_id: The request's id, if it has one.
     """
-    content = error_body(status=503, message=message, code=_CODE)
-    if route in (CHAT.name, COMPLETIONS.name):
-        return b"data: " + json.dumps(content).encode() + b"\n\ndata: [DONE]\n\n"
+    content = error_body(status=503, message=message, code=code)
     error = content["error"]
     assert isinstance(error, dict)
+    if request_id is not None:
+        error["request_id"] = request_id
+    if route in (CHAT.name, COMPLETIONS.name):
+        return b"data: " + json.dumps(content).encode() + b"\n\ndata: [DONE]\n\n"
     named = {"type": "error", **content} if route == "messages" else {**error, "type": "error"}
     return b"event: error\ndata: " + json.dumps(named).encode() + b"\n\n"
 
@@ -129,6 +161,13 @@ def error_event(route: str, message: str) -> bytes:
 async def _until_gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+async def _end(call: Call, work: asyncio.Future[None], watch: asyncio.Future[None]) -> None:
+    """End a request's tasks; its work has heard of it already, and the engine gets the time to end it itself."""
+    if call.engine_id is not None:
+        await asyncio.wait({work}, timeout=_ENGINE_S)
+    await _cancel(work, watch)
 
 
 async def _cancel(*tasks: asyncio.Future[None]) -> None:

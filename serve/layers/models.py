@@ -46,10 +46,10 @@ class ModelsLayer:
             await self._app(scope, receive, send)
 
     async def _send_one(self, name: str, principal: Principal, send: Send) -> None:
-        for card in self._cards(principal):
-            if card["id"] == name:
-                await send_json(send, status=200, content=card)
-                return
+        card = model_card(self._catalog(), name, embedder_name=self._embedder_name, created=self._started_at)
+        if card is not None and _is_for(principal, card):
+            await send_json(send, status=200, content=card)
+            return
         await send_refusal(
             send, NotFoundError(f"The model '{name}' does not exist; GET /v1/models lists those that do.")
         )
@@ -62,15 +62,22 @@ class ModelsLayer:
 
 def model_cards(catalog: Catalog, *, embedder_name: str, created: int) -> list[JsonObject]:
     """One OpenAI model object per callable name: base, specialists, adapter versions, embedder, in this order."""
-    cards: list[JsonObject] = [_card(catalog.base_name, kind="base", parent=None, created=created)]
-    for name, specialist in sorted(catalog.specialists.items()):
+    names = [catalog.base_name, *sorted(catalog.specialists), *catalog.versions(), embedder_name]
+    cards = (model_card(catalog, name, embedder_name=embedder_name, created=created) for name in names)
+    return [card for card in cards if card is not None]
+
+
+def model_card(catalog: Catalog, name: str, *, embedder_name: str, created: int) -> JsonObject | None:
+    """The OpenAI model object of one name that `model_cards` has; None for every other."""
+    if name == catalog.base_name:
+        return _card(name, kind="base", parent=None, created=created)
+    specialist = catalog.specialists.get(name)
+    if specialist is not None:
         card = _card(name, kind="specialist", parent=catalog.base_name, created=created)
-        card["adapter"] = list(specialist.adapter_refs)
-        card["collection"] = specialist.collection
-        cards.append(card)
-    versions = {manifest.ref for manifest in catalog.adapters.values()}
-    cards += [_card(ref, kind="adapter", parent=catalog.base_name, created=created) for ref in sorted(versions)]
-    return [*cards, _card(embedder_name, kind="embedder", parent=None, created=created)]
+        return {**card, "adapter": list(specialist.adapter_refs), "collection": specialist.collection}
+    if catalog.serves(name):
+        return _card(name, kind="adapter", parent=catalog.base_name, created=created)
+    return _card(name, kind="embedder", parent=None, created=created) if name == embedder_name else None
 
 
 def _card(name: str, *, kind: str, parent: str | None, created: int) -> JsonObject:

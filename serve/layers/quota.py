@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -10,8 +9,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from indexer.errors import InputError, UnavailableError
 from serve.layers.call import Call, get_call
 from serve.layers.http import send_error, send_refusal, send_unavailable
-from serve.quota.estimate import tokens_at_most
-from serve.quota.quota import Held, Quota, QuotaExceededError
+from serve.quota.estimate import Estimate, estimate_tokens
+from serve.quota.quota import Quota, QuotaExceededError
 
 _A_MINUTE = {"requests": "requests a minute", "tokens": "tokens a minute", "streams": "streams at once"}
 
@@ -38,13 +37,17 @@ class QuotaLayer:
             await self._app(scope, receive, send)
             return
         since = time.perf_counter()
+        share = self._share(call)
         try:
-            held = await self._acquire(call)
+            held = await self._quota.acquire(call.principal, tokens=share.total, stream=call.stream)
         except QuotaExceededError as error:
             message = (
                 f"The key '{call.principal.key_id}' has {error.allowed} {_A_MINUTE[error.limit]}, and they are taken; "
                 f"try again in {error.retry_after_s} s."
             )
+            if error.limit == "tokens" and not share.named:
+                name = call.route.limit_fields[0]
+                message += f" As it has no `{name}`, the request would need {share.total} of them; name a low one."
             await send_error(
                 send, status=429, message=message, code="rate_limit_exceeded", retry_after_s=error.retry_after_s
             )
@@ -58,8 +61,13 @@ class QuotaLayer:
                 await self._app(scope, receive, send)
             finally:
                 if held is not None:
-                    await asyncio.shield(held.settle(call.usage.total if call.usage else 0))
+                    await held.settle(call.usage.total if call.usage else 0)
 
-    async def _acquire(self, call: Call) -> Held | None:
-        tokens = tokens_at_most(call, max_model_len=self._max_model_len)
-        return await self._quota.acquire(call.principal, tokens=tokens, stream=call.stream)
+    def _share(self, call: Call) -> Estimate:
+        """What to reserve; an answer without a limit gets the one that the key's tokens of a minute leave."""
+        estimate = estimate_tokens(call, max_model_len=self._max_model_len)
+        limit = call.principal.limits.tokens_per_minute
+        bounded = estimate if limit is None else estimate.within(limit)
+        if bounded != estimate:
+            call.body = {**call.body, call.route.limit_fields[0]: bounded.answer}
+        return bounded

@@ -5,20 +5,33 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import cast
 
 from pydantic import JsonValue
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from indexer.errors import InputError, NotFoundError
+from indexer.errors import InputError, NotFoundError, UnavailableError
 from serve.catalog import Catalog, Target
 from serve.layers.call import Call, JsonObject, put_call
-from serve.layers.http import BodyTooLargeError, ClientGoneError, header, read_body, send_error, send_refusal
+from serve.layers.http import (
+    BodyTooLargeError,
+    ClientGoneError,
+    header,
+    read_body,
+    send_error,
+    send_refusal,
+    send_unavailable,
+)
+from serve.overrides import FIELD, RetrievalOverrides, parse_overrides
 from serve.principal import Principal, get_principal
 from serve.routes import EMBEDDINGS, Route, find_route
+from serve.routing.wish import MODEL_HEADER, SESSION_HEADER, Belonging, read_headers
+
+logger = logging.getLogger("graftwork.serve")
 
 # Deeper than any tool's schema, and far from where Python's own parser and writer give up.
 MAX_DEPTH = 100
@@ -32,6 +45,7 @@ class ResolveLayer:
         app: ASGIApp,
         *,
         catalog: Callable[[], Catalog],
+        know: Callable[[str], Awaitable[None]],
         embedder_name: str,
         max_body_bytes: int,
         timeout_s: float,
@@ -41,12 +55,14 @@ class ResolveLayer:
         Args:
             app: What serves a resolved request, and every request that names no model.
             catalog: Gives the catalogue of this moment.
+            know: Has the manifest of an adapter version read that the catalogue has not; raises UnavailableError.
             embedder_name: Model name of the embedder.
             max_body_bytes: Longest body in bytes.
             timeout_s: Seconds a client has to send it.
         """
         self._app = app
         self._catalog = catalog
+        self._know = know
         self._embedder_name = embedder_name
         self._max_body_bytes = max_body_bytes
         self._timeout_s = timeout_s
@@ -63,7 +79,7 @@ class ResolveLayer:
                 raise BodyTooLargeError
             async with asyncio.timeout(self._timeout_s):
                 raw = await read_body(receive, max_bytes=self._max_body_bytes)
-            call = self._call(route, raw, scope, started=started)
+            call = await self._call(route, raw, scope, started=started)
         except ClientGoneError:
             return
         except TimeoutError:
@@ -75,20 +91,30 @@ class ResolveLayer:
             await send_error(send, status=413, message=message, code="body_too_large", headers=closing)
         except (InputError, NotFoundError) as error:
             await send_refusal(send, error)
+        except UnavailableError as error:
+            logger.warning("a model cannot be resolved: %s", error)
+            await send_unavailable(send, "The model's adapter cannot be looked up now; try again.", param="model")
         else:
             call.clock("resolve_ms", started)
             put_call(scope, call)
             await self._app(scope, receive, send)
 
-    def _call(self, route: Route, raw: bytes, scope: Scope, *, started: float) -> Call:
+    async def _call(self, route: Route, raw: bytes, scope: Scope, *, started: float) -> Call:
         principal = get_principal(scope)
         body = parse_body(raw)
         check_fields(body, route)
         model = model_of(body)
+        headers = {name: header(scope, name.encode()) or "" for name in (MODEL_HEADER, SESSION_HEADER)}
+        belonging = read_headers(headers)
+        if belonging.model is not None and belonging.model != model:
+            raise InputError(
+                f"The header {MODEL_HEADER} names '{belonging.model}' and the body '{model}'; send one name, or leave "
+                "the header out."
+            )
         target = (
             self._embedder(model)
             if route is EMBEDDINGS
-            else self._catalog().resolve(model, key=_sticky_key(body, scope))
+            else await self._resolve(model, key=_sticky_key(body, belonging))
         )
         check_allowed(target, principal)
         if route.generates and not route.retrieves and target.specialist and target.specialist.collection:
@@ -96,11 +122,19 @@ class ResolveLayer:
                 f"The specialist '{model}' answers from collection '{target.specialist.collection}', which "
                 f"POST {route.path} does not ask; call POST /v1/chat/completions."
             )
+        body, overrides = without_overrides(body, route, target, principal)
+        plan = None
         if target.specialist is not None:
+            plan = overrides.plan(target.specialist.retrieval)
             body = with_prompt(with_defaults(body, route, target), route, target.specialist.prompt)
         if route.salted:
             body = salted(body, principal)
-        return Call(route=route, body=body, target=target, principal=principal, started=started)
+        return Call(route=route, body=body, target=target, principal=principal, plan=plan, started=started)
+
+    async def _resolve(self, model: str, *, key: str) -> Target:
+        while (ref := (catalog := self._catalog()).unread(model, key=key)) is not None:
+            await self._know(ref)
+        return catalog.resolve(model, key=key)
 
     def _embedder(self, model: str) -> Target:
         if model != self._embedder_name:
@@ -117,6 +151,25 @@ def check_fields(body: JsonObject, route: Route) -> None:
     for name, instead in route.refused_fields.items():
         if body.get(name) not in (None, False):
             raise InputError(f"The field '{name}' is not taken here; {instead}.")
+
+
+def without_overrides(
+    body: JsonObject, route: Route, target: Target, principal: Principal
+) -> tuple[JsonObject, RetrievalOverrides]:
+    """A body without what is ours in it, and what that changes.
+
+    Raises:
+        InputError: It does not fit, or there is no retrieval that it could change.
+    """
+    if body.get(FIELD) is None:
+        return body, RetrievalOverrides()
+    if not route.retrieves or target.specialist is None or target.specialist.collection is None:
+        raise InputError(
+            f"The field '{FIELD}' changes how a collection is asked, which POST {route.path} does not do for "
+            f"'{target.name}'; leave it out."
+        )
+    overrides = parse_overrides(body[FIELD], max_passages=principal.max_passages)
+    return {name: value for name, value in body.items() if name != FIELD}, overrides
 
 
 def check_allowed(target: Target, principal: Principal) -> None:
@@ -233,8 +286,8 @@ def model_of(body: JsonObject) -> str:
     return model
 
 
-def _sticky_key(body: JsonObject, scope: Scope) -> str:
+def _sticky_key(body: JsonObject, belonging: Belonging) -> str:
     user = body.get("user")
     if isinstance(user, str) and user:
         return user
-    return header(scope, b"x-session-id") or uuid.uuid4().hex
+    return belonging.session or uuid.uuid4().hex

@@ -9,15 +9,23 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve.layers.call import get_call
+from serve.layers.call import early_stages, get_call
 from serve.layers.http import header
 from serve.routes import find_route
-from serve.telemetry.record import CANCELLED_STATUS, FAILED_STATUS, RequestRecord, error_code, record_of
+from serve.telemetry.record import (
+    CANCELLED_STATUS,
+    FAILED_STATUS,
+    FIRST_ERROR_STATUS,
+    INTERNAL_CODE,
+    RequestRecord,
+    error_code,
+    record_of,
+    stream_code,
+)
 from serve.telemetry.tracing import Tracing
 
 # The errors of ours and of vLLM are below; more of an error's body is not kept.
 _LONGEST_ERROR = 65536
-_FIRST_ERROR_STATUS = 400
 _OTHER_ROUTE = "other"
 # A client may choose the id of its request; what is no id is not written down.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -63,17 +71,23 @@ class TelemetryLayer:
         except asyncio.CancelledError:
             watch.gone = True
             raise
+        except Exception:
+            watch.broken = True
+            raise
         finally:
             self.running -= generates
+            call = get_call(inner)
+            broken = INTERNAL_CODE if watch.broken else ""
             record = record_of(
-                get_call(inner),
+                call,
                 route=name,
                 request_id=_request_id(scope),
                 status=watch.final_status,
-                code=error_code(bytes(watch.error)),
+                code=error_code(bytes(watch.error)) or stream_code(call) or broken,
                 cancelled=watch.cancelled,
                 started=started,
                 ended=time.perf_counter(),
+                early=early_stages(inner),
             )
             self._sink(record)
             if self._tracing and span:
@@ -88,7 +102,7 @@ class _Watch:
         self._send = send
         self.status: int | None = None
         self.error = bytearray()
-        self.gone = False
+        self.gone = self.broken = False
         self._finished = False
 
     @property
@@ -113,7 +127,7 @@ class _Watch:
         if message["type"] == "http.response.start":
             self.status = message["status"]
         elif message["type"] == "http.response.body":
-            if self.status is not None and self.status >= _FIRST_ERROR_STATUS and len(self.error) < _LONGEST_ERROR:
+            if self.status is not None and self.status >= FIRST_ERROR_STATUS and len(self.error) < _LONGEST_ERROR:
                 self.error += message.get("body", b"")[:_LONGEST_ERROR]
             if not message.get("more_body"):
                 # Once the last bytes are handed over, a disconnect is how every connection ends.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import JsonValue
+from dataclasses import dataclass, replace
+
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from serve.layers.call import Call
 
@@ -11,28 +13,73 @@ from serve.layers.call import Call
 _BYTES_PER_TOKEN = 3
 # Tokens of a chat's markup for one message.
 _PER_MESSAGE = 8
+# Choices that vLLM makes at most (VLLM_MAX_N_SEQUENCES in vllm/envs.py); it refuses more, and less than one.
+_MOST_CHOICES = 16_384
+# Numbers as vLLM's models read them: also "2" and 2.0.
+_INTEGER = TypeAdapter(int)
 
 
-def tokens_at_most(call: Call, *, max_model_len: int) -> int:
-    """Tokens to reserve for a call: those of its input, of what is retrieved for it, and of its answers.
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Tokens that a call may cost; no number is ever negative.
+
+    Attributes:
+        prompt: Tokens of all of its input, and of what is retrieved for it.
+        answers: Answers that are generated.
+        answer: Tokens of each of them at most.
+        named: Whether the request itself says how long an answer may get.
+    """
+
+    prompt: int
+    answers: int = 0
+    answer: int = 0
+    named: bool = True
+
+    @property
+    def total(self) -> int:
+        """Tokens to reserve."""
+        return self.prompt + self.answers * self.answer
+
+    def within(self, limit: int) -> Estimate:
+        """The same with answers so short that all fits a limit, where the request leaves that open and it can be."""
+        if self.named or self.total <= limit or limit < self.prompt + self.answers:
+            return self
+        return replace(self, answer=(limit - self.prompt) // self.answers)
+
+
+def estimate_tokens(call: Call, *, max_model_len: int) -> Estimate:
+    """Tokens that a call may cost.
 
     Args:
-        call: The call, its specialist's defaults already in its body.
+        call: The call, its specialist's defaults already in its body and what it changes of them in its plan.
         max_model_len: The engine's context length in tokens, which neither input nor an answer exceeds.
     """
     if call.route.counts == "none":
-        return 0
+        return Estimate(0)
     prompt = sum(_tokens(call.body.get(name)) for name in call.route.prompt_fields)
     if call.route.counts == "prompt":
-        return prompt
+        return Estimate(prompt)
     specialist = call.target.specialist
     if specialist is not None:
         prompt += _tokens(specialist.prompt)
-        if call.route.retrieves and specialist.collection is not None:
-            prompt += specialist.retrieval.max_context_tokens
+        if call.route.retrieves and specialist.collection is not None and call.plan is not None and call.plan.wanted:
+            prompt += call.plan.settings.max_context_tokens
     prompts = _prompts(call)
-    answer = min(max_model_len, _limit(call) or max(0, max_model_len - prompt))
-    return min(prompt, prompts * max_model_len) + prompts * _choices(call) * answer
+    rest = max(0, max_model_len - prompt)
+    named = next((value for name in call.route.limit_fields if (value := call.body.get(name)) is not None), None)
+    if named is not None:
+        asked = _integer(named)
+        answer = rest if asked is None else max(1, min(max_model_len, asked))
+    elif call.route.default_limit is not None and not any(name in call.body for name in call.route.limit_fields):
+        answer = min(rest, call.route.default_limit)
+    else:
+        answer = rest
+    return Estimate(
+        prompt=min(prompt, prompts * max_model_len),
+        answers=prompts * _choices(call),
+        answer=answer,
+        named=named is not None,
+    )
 
 
 def _tokens(value: JsonValue) -> int:
@@ -48,12 +95,11 @@ def _tokens(value: JsonValue) -> int:
     return 0
 
 
-def _limit(call: Call) -> int | None:
-    for name in call.route.limit_fields:
-        value = call.body.get(name)
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-            return value
-    return None
+def _integer(value: JsonValue) -> int | None:
+    try:
+        return _INTEGER.validate_python(value)
+    except ValidationError:
+        return None
 
 
 def _prompts(call: Call) -> int:
@@ -65,5 +111,5 @@ def _prompts(call: Call) -> int:
 
 
 def _choices(call: Call) -> int:
-    counts = (call.body.get(name) for name in ("n", "best_of"))
-    return max((count for count in counts if isinstance(count, int) and not isinstance(count, bool)), default=1) or 1
+    counts = (_integer(call.body.get(name)) for name in ("n", "best_of"))
+    return max(1, min(_MOST_CHOICES, max((count for count in counts if count is not None), default=1)))

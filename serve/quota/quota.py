@@ -6,23 +6,19 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Coroutine
+from typing import Any, Literal
 
 from indexer.errors import InputError, UnavailableError
 from serve.principal import Principal
-from serve.quota.counters import AwayError, Counters, LocalCounters, SharedCounters
+from serve.quota.counters import AwayError, Counters, CountingError, LocalCounters, RefusedError, SharedCounters
+from serve.quota.held import KEPT_S, LEASE_S, Held, LimitName, Taken, give_back
 from serve.quota.settings import QuotaSettings
-from serve.quota.window import WINDOW_S, Instant, instant_of, seconds_until_free, used, whole_seconds
+from serve.quota.window import instant_of, seconds_until_free, used, whole_seconds
+from serve.unattended import Unattended
 
 logger = logging.getLogger("graftwork.serve")
 
-LimitName = Literal["requests", "tokens", "streams"]
-# Counts are needed for two minutes; what comes later finds nothing to give back to.
-_KEPT_S = 2 * WINDOW_S
-# A lease outlives its replica by this at most; it is renewed three times within.
-LEASE_S = 30.0
 _STREAM_RETRY_S = 1
 
 
@@ -41,51 +37,6 @@ class QuotaExceededError(Exception):
         self.limit: LimitName = limit
         self.allowed = allowed
         self.retry_after_s = retry_after_s
-
-
-@dataclass(frozen=True, slots=True)
-class _Taken:
-    """What was counted: `amount` on the number `name`."""
-
-    name: str
-    amount: int
-
-
-class Held:
-    """A request's share, until it is settled."""
-
-    def __init__(self, counters: Counters, *, tokens: _Taken | None, lease: tuple[str, str] | None) -> None:
-        """Keep what was taken; a lease is renewed from now on."""
-        self._counters = counters
-        self._tokens = tokens
-        self._lease = lease
-        self._renewing = asyncio.create_task(self._renew()) if lease is not None else None
-
-    async def settle(self, tokens: int) -> None:
-        """Count what was really used in place of what was reserved, and give the stream back; once.
-
-        Args:
-            tokens: Tokens that the request has cost.
-        """
-        taken, self._tokens = self._tokens, None
-        lease, self._lease = self._lease, None
-        if self._renewing is not None:
-            self._renewing.cancel()
-        try:
-            if lease is not None:
-                await self._counters.release(*lease)
-            if taken is not None and tokens != taken.amount:
-                await self._counters.add(taken.name, tokens - taken.amount, lasts_s=_KEPT_S)
-        except AwayError as error:
-            logger.warning("a request's tokens could not be settled (%s); they count as reserved", error)
-
-    async def _renew(self) -> None:
-        while self._lease is not None:
-            await asyncio.sleep(LEASE_S / 3)
-            try:
-                await self._counters.renew(*self._lease, lasts_s=LEASE_S)
-            except AwayError as error:
-                logger.warning("a stream's lease could not be renewed (%s)", error)
 
 
 class Quota:
@@ -110,7 +61,7 @@ class Quota:
             shared: Counts of all replicas; None where this one counts alone.
             when_away: What to do while the shared counts cannot be reached.
             retry_s: Seconds between two tries to reach them again.
-            on_away: Called for every request that met them away.
+            on_away: Called for every request that they could not count.
             clock: Unix time in seconds.
         """
         self._shared = shared
@@ -120,9 +71,11 @@ class Quota:
         self._on_away = on_away
         self._clock = clock
         self._away_until = 0.0
+        self._refusal = ""
+        self._unattended = Unattended()
 
     async def acquire(self, principal: Principal, *, tokens: int, stream: bool) -> Held | None:
-        """Take a request's share.
+        """Take a request's share; who is cancelled meanwhile has taken nothing in the end.
 
         Args:
             principal: Whose limits.
@@ -135,7 +88,7 @@ class Quota:
         Raises:
             QuotaExceededError: A limit is reached.
             InputError: The request alone is over the limit of tokens.
-            UnavailableError: The shared counts are away, and requests are refused then.
+            UnavailableError: The shared counts cannot be had, and requests are refused then.
         """
         limits = principal.limits
         if principal.key_id is None or limits.is_open:
@@ -147,69 +100,97 @@ class Quota:
             )
         if self._shared is not None and self._clock() >= self._away_until:
             try:
-                held = await self._take(self._shared, principal, tokens=tokens, stream=stream)
+                held = await self._attempt(self._shared, principal, tokens=tokens, stream=stream)
             except AwayError as error:
                 if self._clock() >= self._away_until:
                     logger.warning("the Redis of serve.quota.storage is away (%s); %s", error, self._consequence())
                 self._away_until = self._clock() + self._retry_s
+            except RefusedError as error:  # of this request alone: others go on to be counted there
+                if str(error) != self._refusal:
+                    logger.error("the Redis of serve.quota.storage does not count (%s); %s", error, self._consequence())
+                self._refusal = str(error)
             else:
-                self._away_until = 0.0
+                self._away_until, self._refusal = 0.0, ""
                 return held
         if self._shared is not None:
             self._on_away()
             if self._when_away == "refuse":
                 raise UnavailableError("The limits of keys cannot be counted now; try again.")
-        return await self._take(self._local, principal, tokens=tokens, stream=stream)
+        return await self._attempt(self._local, principal, tokens=tokens, stream=stream)
 
     def _consequence(self) -> str:
         return "requests are refused" if self._when_away == "refuse" else "this replica counts alone"
 
+    async def _attempt(self, counters: Counters, principal: Principal, *, tokens: int, stream: bool) -> Held:
+        work = self._unattended.start(_outcome(self._take(counters, principal, tokens=tokens, stream=stream)))
+        try:
+            outcome = await asyncio.shield(work)
+        except asyncio.CancelledError:
+            self._unattended.start(_give_up(work))
+            raise
+        if isinstance(outcome, Held):
+            return outcome
+        raise outcome
+
     async def _take(self, counters: Counters, principal: Principal, *, tokens: int, stream: bool) -> Held:
         limits, key, now = principal.limits, principal.key_id, instant_of(self._clock())
-        taken: dict[LimitName, _Taken] = {}
+        taken: dict[LimitName, Taken] = {}
         lease: tuple[str, str] | None = None
         try:
             if stream and limits.streams is not None:
-                name, member = f"graftwork/{key}/streams", uuid.uuid4().hex
-                if not await counters.hold(name, member, limit=limits.streams, lasts_s=LEASE_S):
+                lease = (f"graftwork/{key}/streams", uuid.uuid4().hex)
+                if not await counters.hold(*lease, limit=limits.streams, lasts_s=LEASE_S):
+                    lease = None
                     raise QuotaExceededError("streams", allowed=limits.streams, retry_after_s=_STREAM_RETRY_S)
-                lease = (name, member)
             wanted: tuple[tuple[LimitName, int, int | None], ...] = (
                 ("requests", 1, limits.requests_per_minute),
                 ("tokens", tokens, limits.tokens_per_minute),
             )
             for limit, amount, allowed in wanted:
                 if allowed is not None:
-                    prefix = f"graftwork/{key}/{limit}"
-                    taken[limit] = await _reserve(counters, prefix, limit=limit, amount=amount, allowed=allowed, at=now)
-        except BaseException:
-            await asyncio.shield(_undo(counters, tuple(taken.values()), lease))
+                    each = Taken(f"graftwork/{key}/{limit}", now, amount)
+                    await _reserve(counters, each, limit=limit, allowed=allowed, into=taken)
+        except BaseException as error:
+            back = {each.name: -each.amount for each in taken.values()}
+            undoing = self._unattended.start(give_back(counters, back, lease, unattended=self._unattended))
+            if isinstance(error, QuotaExceededError):
+                await undoing
             raise
-        return Held(counters, tokens=taken.get("tokens"), lease=lease)
+        return Held(counters, taken=taken, lease=lease, unattended=self._unattended)
+
+
+async def _outcome(taking: Coroutine[Any, Any, Held]) -> Held | QuotaExceededError | CountingError:
+    """What becomes of a try to take a share, as a value: nobody may be there to catch it."""
+    try:
+        return await taking
+    except (QuotaExceededError, CountingError) as error:
+        return error
+
+
+async def _give_up(work: asyncio.Task[Held | QuotaExceededError | CountingError]) -> None:
+    outcome = await work
+    if isinstance(outcome, Held):
+        await outcome.give_up()
 
 
 async def _reserve(
-    counters: Counters, prefix: str, *, limit: LimitName, amount: int, allowed: int, at: Instant
-) -> _Taken:
-    taken = _Taken(f"{prefix}/{at.minute}", amount)
+    counters: Counters, wanted: Taken, *, limit: LimitName, allowed: int, into: dict[LimitName, Taken]
+) -> None:
+    """Add an amount and look whether it fits; what was added stands in `into`, whatever happens then."""
     current, previous = await asyncio.gather(
-        counters.add(taken.name, amount, lasts_s=_KEPT_S), counters.get(f"{prefix}/{at.minute - 1}")
+        counters.add(wanted.name, wanted.amount, lasts_s=KEPT_S),
+        counters.get(wanted.name_before),
+        return_exceptions=True,
     )
-    if used(previous, current, into_s=at.into_s) <= allowed:
-        return taken
-    await _undo(counters, (taken,), None)
-    wait_s = seconds_until_free(previous, current - amount, amount=amount, limit=allowed, into_s=at.into_s)
-    raise QuotaExceededError(limit, allowed=allowed, retry_after_s=whole_seconds(wait_s))
-
-
-async def _undo(counters: Counters, taken: tuple[_Taken, ...], lease: tuple[str, str] | None) -> None:
-    try:
-        if lease is not None:
-            await counters.release(*lease)
-        for each in taken:
-            await counters.add(each.name, -each.amount, lasts_s=_KEPT_S)
-    except AwayError as error:
-        logger.warning("a refused request's share could not be given back (%s)", error)
+    if isinstance(current, BaseException):
+        raise current
+    into[limit] = wanted
+    if isinstance(previous, BaseException):
+        raise previous
+    into_s, before = wanted.at.into_s, current - wanted.amount
+    if used(previous, current, into_s=into_s) > allowed:
+        wait_s = seconds_until_free(previous, before, amount=wanted.amount, limit=allowed, into_s=into_s)
+        raise QuotaExceededError(limit, allowed=allowed, retry_after_s=whole_seconds(wait_s))
 
 
 def open_quota(settings: QuotaSettings, *, on_away: Callable[[], None] = lambda: None) -> Quota:
@@ -217,7 +198,7 @@ def open_quota(settings: QuotaSettings, *, on_away: Callable[[], None] = lambda:
 
     Args:
         settings: Where to count.
-        on_away: Called for every request that met the Redis away.
+        on_away: Called for every request that the Redis could not count.
     """
     shared: Counters | None = None
     if settings.storage is not None:

@@ -27,3 +27,27 @@ class LabelCap:
                 return OTHER
             self._known.add(value)
         return value
+
+
+class PairCap:
+    """Caps the second of two labels by the pairs that both make, so that a metric with both stays bounded too.
+
+    With n first labels and a limit of m there are never more than 2n + m pairs: each first label alone, with `OTHER`,
+    and the first m pairs that were seen.
+    """
+
+    def __init__(self, limit: int) -> None:
+        """Take how many pairs keep their name."""
+        self._limit = limit
+        self._known: set[tuple[str, str]] = set()
+
+    def label(self, first: str, value: str | None) -> str:
+        """The label of a value beside a first label; `ABSENT` of none."""
+        if not value:
+            return ABSENT
+        pair = (first, value)
+        if pair not in self._known:
+            if len(self._known) >= self._limit:
+                return OTHER
+            self._known.add(pair)
+        return value

@@ -11,8 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from serve.telemetry.labels import ABSENT, LabelCap
+from serve.residency.standing import Event, Standing
+from serve.telemetry.labels import LabelCap, PairCap
 from serve.telemetry.record import RequestRecord, shed_reason
+from train.registry.cache_pruning import Pruned
 
 Kind = Literal["counter", "histogram", "gauge"]
 
@@ -55,10 +57,18 @@ FIRST_TOKEN = Definition(
     FIRST_TOKEN_S,
 )
 TOKEN_GAP = Definition(
-    "graftwork_inter_token_seconds", "histogram", "Seconds between chunks of a stream.", ("model",), TOKEN_GAP_S
+    "graftwork_inter_token_seconds",
+    "histogram",
+    "Seconds between chunks of a stream.",
+    ("model", "adapter"),
+    TOKEN_GAP_S,
 )
 STAGE = Definition(
-    "graftwork_stage_seconds", "histogram", "Seconds that a stage of a request took.", ("stage", "model"), STAGE_S
+    "graftwork_stage_seconds",
+    "histogram",
+    "Seconds that a stage of a request took.",
+    ("stage", "model", "adapter"),
+    STAGE_S,
 )
 _TOKEN_LABELS = ("model", "adapter", "tenant")
 PROMPT_TOKENS = Definition("graftwork_prompt_tokens_total", "counter", "Tokens of prompts.", _TOKEN_LABELS)
@@ -66,6 +76,12 @@ CACHED_TOKENS = Definition(
     "graftwork_cached_tokens_total", "counter", "Tokens of prompts that the engine's cache held.", _TOKEN_LABELS
 )
 COMPLETION_TOKENS = Definition("graftwork_completion_tokens_total", "counter", "Tokens generated.", _TOKEN_LABELS)
+ERRORS = Definition(
+    "graftwork_errors_total",
+    "counter",
+    "Requests that ended with an error, also those whose stream had begun.",
+    ("route", "model", "code"),
+)
 CANCELLED = Definition(
     "graftwork_cancelled_total", "counter", "Requests whose client left before the end.", ("route", "model")
 )
@@ -73,6 +89,26 @@ SHED = Definition("graftwork_shed_total", "counter", "Requests turned away by a 
 QUOTA_AWAY = Definition("graftwork_quota_away_total", "counter", "Requests whose quota could not be asked for.")
 RUNNING = Definition("graftwork_running", "gauge", "Generations that a replica works on now.")
 WAITING = Definition("graftwork_waiting", "gauge", "Generations that wait for admission now.")
+ADAPTERS = Definition("graftwork_adapters", "gauge", "Adapters in the engine, in use and waited for now.", ("state",))
+ADAPTER_EVENTS = Definition(
+    "graftwork_adapter_events_total",
+    "counter",
+    "Adapters loaded, evicted and refused by the engine, and corrections of what it held.",
+    ("event",),
+)
+ADAPTER_SWAPS = Definition("graftwork_adapter_swaps", "gauge", "Adapters loaded in another's place since the start.")
+ADAPTER_WAIT = Definition(
+    "graftwork_adapter_worst_wait_seconds", "gauge", "Longest wait of a request for its adapter's turn since the start."
+)
+CACHE_BYTES = Definition(
+    "graftwork_adapter_cache_bytes", "gauge", "Bytes of adapters in the node's cache after it was pruned last."
+)
+CACHE_PRUNED = Definition(
+    "graftwork_adapter_cache_pruned_total",
+    "counter",
+    "Adapter versions deleted from the node's cache, and deletions that failed.",
+    ("outcome",),
+)
 LOOP_LAG = Definition(
     "graftwork_event_loop_lag_seconds", "histogram", "Seconds that a timer of the replica came late.", (), LAG_S
 )
@@ -86,11 +122,18 @@ DEFINITIONS = (
     PROMPT_TOKENS,
     CACHED_TOKENS,
     COMPLETION_TOKENS,
+    ERRORS,
     CANCELLED,
     SHED,
     QUOTA_AWAY,
     RUNNING,
     WAITING,
+    ADAPTERS,
+    ADAPTER_EVENTS,
+    ADAPTER_SWAPS,
+    ADAPTER_WAIT,
+    CACHE_BYTES,
+    CACHE_PRUNED,
     LOOP_LAG,
 )
 
@@ -109,23 +152,24 @@ class Metrics:
         """Take where values go and how many values a label may have."""
         self._record = record
         self._models = LabelCap(max_label_values)
-        self._adapters = LabelCap(max_label_values)
+        self._adapters = PairCap(max_label_values)
         self._tenants = LabelCap(max_label_values)
         self._codes = LabelCap(max_label_values)
 
     def count_request(self, request: RequestRecord) -> None:
         """Record a request that has ended."""
-        model, adapter = self._models.label(request.model), self._adapters.label(request.adapter)
+        model = self._models.label(request.model)
+        adapter = self._adapters.label(model, request.adapter)
         code = self._codes.label(request.code)
         where = {"route": request.route, "model": model}
         self._record(REQUESTS, 1, {**where, "status": str(request.status), "code": code})
         self._record(SECONDS, request.seconds, where)
         for stage in request.stages:
-            self._record(STAGE, stage.seconds, {"stage": stage.name, "model": model})
+            self._record(STAGE, stage.seconds, {"stage": stage.name, "model": model, "adapter": adapter})
         if request.first_token_s is not None:
             self._record(FIRST_TOKEN, request.first_token_s, {"model": model, "adapter": adapter})
         for gap in request.gaps_s:
-            self._record(TOKEN_GAP, gap, {"model": model})
+            self._record(TOKEN_GAP, gap, {"model": model, "adapter": adapter})
         whose = {"model": model, "adapter": adapter, "tenant": self._tenants.label(request.tenant)}
         for metric, count in (
             (PROMPT_TOKENS, request.prompt_tokens),
@@ -134,10 +178,13 @@ class Metrics:
         ):
             if count:
                 self._record(metric, count, whose)
+        reason = code if request.code else str(request.status)
+        if request.failed:
+            self._record(ERRORS, 1, {**where, "code": reason})
         if request.cancelled:
             self._record(CANCELLED, 1, where)
         if shed_reason(request.status, request.code) is not None:
-            self._record(SHED, 1, {"reason": code if code != ABSENT else str(request.status)})
+            self._record(SHED, 1, {"reason": reason})
 
     def count_quota_away(self) -> None:
         """Record that a request went on although its quota could not be asked for."""
@@ -147,6 +194,28 @@ class Metrics:
         """Record how many generations the replica works on and how many wait."""
         self._record(RUNNING, running, {})
         self._record(WAITING, waiting, {})
+
+    def set_adapters(self, standing: Standing) -> None:
+        """Record how things stand with a replica's adapters."""
+        for state, count in (
+            ("resident", standing.resident),
+            ("in_use", standing.in_use),
+            ("waited_for", standing.waiting),
+        ):
+            self._record(ADAPTERS, count, {"state": state})
+        self._record(ADAPTER_SWAPS, standing.swaps, {})
+        self._record(ADAPTER_WAIT, standing.worst_wait_s, {})
+
+    def count_adapter_event(self, event: Event) -> None:
+        """Record what happened to an adapter."""
+        self._record(ADAPTER_EVENTS, 1, {"event": event.kind})
+
+    def count_pruned(self, pruned: Pruned) -> None:
+        """Record a pruning of the node's adapter cache."""
+        for outcome, count in (("removed", len(pruned.removed)), ("failed", len(pruned.failed))):
+            if count:
+                self._record(CACHE_PRUNED, count, {"outcome": outcome})
+        self._record(CACHE_BYTES, pruned.kept_bytes, {})
 
     def observe_lag(self, seconds: float) -> None:
         """Record how late the event loop was."""

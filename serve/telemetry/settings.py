@@ -21,5 +21,7 @@ class TelemetrySettings(BaseModel):
         "text", description="Format of Serve's logs: lines of text, or one JSON object to a line with the request's id."
     )
     max_label_values: int = Field(
-        100, ge=1, description="Different values of one label (model, adapter, tenant); further ones count as 'other'."
+        100,
+        ge=1,
+        description="Models, tenants, and pairs of a model and its adapter that have labels; further ones are 'other'.",
     )

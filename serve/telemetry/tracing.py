@@ -13,7 +13,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from starlette.types import Scope
 
 from serve.layers.http import header
-from serve.telemetry.record import FAILED_STATUS, RequestRecord
+from serve.telemetry.record import RequestRecord
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
@@ -86,7 +86,7 @@ class Tracing:
         ):
             if value is not None:
                 span.set_attribute(name, value)
-        if record.status >= FAILED_STATUS:
+        if record.server_failed:
             span.set_status(Status(StatusCode.ERROR))
         within = set_span_in_context(span)
         for stage in record.stages:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from serve.residency.standing import Standing
 from serve.telemetry.lag import follow_lag
 from serve.telemetry.logs import AccessLog, use_serve_handlers
 from serve.telemetry.metrics import Metrics, ray_recorder
@@ -27,17 +28,21 @@ class Telemetry:
         self.metrics.count_request(record)
         self.access_log(record)
 
-    async def follow(self, *, running: Callable[[], int], waiting: Callable[[], int]) -> None:
-        """Measure the event loop's lag and the load until cancelled.
+    async def follow(
+        self, *, running: Callable[[], int], waiting: Callable[[], int], adapters: Callable[[], Standing]
+    ) -> None:
+        """Measure the event loop's lag, the load and how things stand with adapters until cancelled.
 
         Args:
             running: Gives the number of generations inside.
             waiting: Gives the number of those that wait for admission.
+            adapters: Gives how things stand with adapters.
         """
 
         def look(lag_s: float) -> None:
             self.metrics.observe_lag(lag_s)
             self.metrics.set_load(running=running(), waiting=waiting())
+            self.metrics.set_adapters(adapters())
 
         await follow_lag(look)
 

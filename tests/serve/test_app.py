@@ -55,6 +55,35 @@ def test_a_whole_answer_names_its_sources(stack: Stack) -> None:
     assert set(answer["timings"]) >= {"resolve_ms", "adapter_ms", "embed_ms", "search_ms", "generate_ms", "total_ms"}
 
 
+def test_a_request_changes_its_retrieval(stack: Stack) -> None:
+    def sources(**changes: object) -> list[str]:
+        completion = stack.client.chat.completions.create(
+            model="retrieval", messages=QUESTION, extra_body={"graftwork": changes}
+        )
+        return [str(citation["uri"]).rpartition("/")[2] for citation in answer_of(completion)["citations"]]  # type: ignore[attr-defined]
+
+    assert sources()[0] == "ropes.md"
+    assert sources(query="What burns rape oil?", k=1) == ["lamps.md"]
+    assert sources(filter={"field": "uri", "op": "starts with", "value": "file:///nowhere"}) == []
+    assert set(sources(k=5, filter={"not": {"field": "title", "op": "==", "value": "Lamps"}})) == {
+        "ropes.md",
+        "tides.txt",
+    }
+    assert len(sources(k=5, neighbours=5)) == 3
+    assert sources(retrieve=False) == []
+    with pytest.raises(openai.BadRequestError, match=r"graftwork\.k"):
+        sources(k=1000)
+
+
+def test_passages_alone(stack: Stack) -> None:
+    body = {"model": "retrieval", "query": "How long is the hawser?", "graftwork": {"k": 1}}
+    (passage,) = stack.http.post("/v1/retrieve", json=body).json()["data"]
+    assert passage["title"] == "Ropes of Tarn Quay"
+    assert passage["heading_path"][-1] == "Hawser"
+    assert "212 metres" in passage["text"]
+    assert 0 <= passage["start"] < passage["end"]
+
+
 def test_a_stream_carries_the_same_object_in_one_event_before_done(stack: Stack) -> None:
     whole = stack.client.chat.completions.create(model="retrieval", messages=QUESTION)
     chunks = list(
@@ -184,6 +213,43 @@ def test_a_new_version_is_served_without_a_restart(stack: Stack) -> None:
     assert "late@1" in wait_for_models(stack, "late@1")
     completion = stack.client.chat.completions.create(model="late@1", messages=QUESTION, max_tokens=2)
     assert answer_of(completion)["adapter"] == "late@1"
+
+
+async def test_adapters_that_are_always_in_use_do_not_starve_a_third(stack: Stack) -> None:
+    """Two have all the slots, by three requests each that overlap; their turns last 2 s (serve.adapter_cycle_s)."""
+    wait_for_models(stack, "late@1")
+    ends = time.monotonic() + 6
+
+    async with stack.async_client as client:
+
+        async def keep_asking(model: str) -> int:
+            asked = 0
+            while time.monotonic() < ends:
+                completion = await client.chat.completions.create(
+                    model=model, messages=QUESTION, max_tokens=30, extra_body={"ignore_eos": True}
+                )
+                assert answer_of(completion)["adapter"] == model
+                asked += 1
+            return asked
+
+        busy = [asyncio.create_task(keep_asking(model)) for model in ("ropes@1", "ropes@2") * 3]
+        await asyncio.sleep(1)
+        since = time.monotonic()
+        completion = await client.chat.completions.create(model="late@1", messages=QUESTION, max_tokens=2)
+        waited_s = time.monotonic() - since
+        asked = await asyncio.gather(*busy)
+    assert answer_of(completion)["adapter"] == "late@1"
+    assert waited_s < 4.5
+    assert min(asked) > 1
+
+
+def test_the_routers_header_must_name_the_bodys_model(stack: Stack) -> None:
+    body = {"model": "ropes@1", "messages": QUESTION, "max_tokens": 2}
+    answer = stack.http.post("/v1/chat/completions", json=body, headers={"x-graftwork-model": "ropes@1; session=s"})
+    assert answer.status_code == 200
+    answer = stack.http.post("/v1/chat/completions", json=body, headers={"x-graftwork-model": "ropes@2"})
+    assert answer.status_code == 400
+    assert "names 'ropes@2' and the body 'ropes@1'" in answer.json()["error"]["message"]
 
 
 def test_new_documents_are_found_without_a_restart(stack: Stack) -> None:

@@ -9,7 +9,7 @@ import httpx
 import openai
 import pytest
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
-from openai.types.chat import ChatCompletionMessageParam
+from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
 from pydantic import SecretStr
 
 from tests.serve.test_app import answer_of
@@ -25,7 +25,8 @@ SCHEMA = {
     "additionalProperties": False,
 }
 TOOL = {"type": "function", "function": {"name": "measure", "description": "Measure a rope.", "parameters": SCHEMA}}
-LONG = {"max_tokens": 64, "temperature": 0}
+CALL = '<tool_call>{"name": "measure", "arguments": {"metres":7,"tarred":true}}</tool_call><|im_end|>'
+NAMED = {"type": "function", "function": {"name": "measure"}}
 
 
 def test_a_chat_names_its_model_finish_and_usage(stack: Stack) -> None:
@@ -119,20 +120,34 @@ def test_an_answer_keeps_to_a_json_schema(stack: Stack, model: str) -> None:
     assert set(answer) == {"metres", "tarred"}
 
 
-def test_a_named_tool_is_called_with_arguments_of_its_schema(stack: Stack) -> None:
-    completion = stack.client.chat.completions.create(
-        model="base",
-        messages=QUESTION,
-        max_tokens=400,
-        temperature=2,  # a model of random weights, left to its likeliest token, writes blanks where JSON allows them
-        seed=1,
-        tools=[TOOL],  # type: ignore[list-item]
-        tool_choice={"type": "function", "function": {"name": "measure"}},
+def in_words_of_a_call(stack: Stack) -> dict[str, object]:
+    """Options that leave a model of random weights no words but those of a call; it writes blanks where JSON may."""
+    body = {"model": "base", "prompt": CALL, "add_special_tokens": False}
+    tokens = stack.http.post("/tokenize", json=body).json()["tokens"]
+    return {"temperature": 0, "max_tokens": 60, "extra_body": {"allowed_token_ids": sorted(set(tokens))}}
+
+
+@pytest.mark.parametrize("choice", [NAMED, "required"])
+def test_a_tool_that_must_be_called_is_with_arguments_of_its_schema(stack: Stack, choice: object) -> None:
+    completion = stack.client.chat.completions.create(  # type: ignore[call-overload]
+        model="base", messages=QUESTION, tools=[TOOL], tool_choice=choice, **in_words_of_a_call(stack)
     )
-    (call,) = completion.choices[0].message.tool_calls or []
+    call, *_ = completion.choices[0].message.tool_calls or []
     assert call.type == "function"
     assert call.function.name == "measure"
     assert set(json.loads(call.function.arguments)) == {"metres", "tarred"}
+
+
+def test_a_tool_that_may_be_called_need_not_be(stack: Stack) -> None:
+    completion = stack.client.chat.completions.create(
+        model="base",
+        messages=QUESTION,
+        tools=[TOOL],  # type: ignore[list-item]
+        tool_choice="auto",
+        max_tokens=4,
+    )
+    assert completion.choices[0].message.content
+    assert not completion.choices[0].message.tool_calls
 
 
 def test_a_completion_takes_several_prompts(stack: Stack) -> None:
@@ -186,14 +201,76 @@ def test_a_message_answers_and_streams(stack: Stack) -> None:
     assert events.index("event: message_start") < events.index("event: message_stop")
 
 
-async def test_the_asynchronous_client_streams(stack: Stack) -> None:
+async def test_the_asynchronous_client_asks_streams_embeds_and_is_told_what_is_wrong(stack: Stack) -> None:
     async with stack.async_client as client:
         stream = await client.chat.completions.create(model="both", messages=QUESTION, max_tokens=4, stream=True)
         chunks = [chunk async for chunk in stream]
-    assert answer_of(chunks[-1])["specialist"] == "both"
+        whole = await client.chat.completions.create(model="both", messages=QUESTION, max_tokens=4)
+        vectors = await client.embeddings.create(model="embedder", input=["rope", "lamp"])
+        with pytest.raises(openai.NotFoundError) as caught:
+            await client.chat.completions.create(model="nobody", messages=QUESTION)
+    assert answer_of(chunks[-1])["specialist"] == answer_of(whole)["specialist"] == "both"
+    assert [len(entry.embedding) for entry in vectors.data] == [384, 384]
+    assert caught.value.code == "model_not_found"
 
 
-async def test_langchain_asks_streams_embeds_and_keeps_to_a_schema(stack: Stack) -> None:
+def streamed(stack: Stack, **more: object) -> list[ChatCompletionChunk]:
+    return list(stack.client.chat.completions.create(model="base", messages=QUESTION, stream=True, **more))  # type: ignore[call-overload]
+
+
+def text_of(chunks: list[ChatCompletionChunk]) -> str:
+    return "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+
+
+def test_a_stream_keeps_to_a_json_schema(stack: Stack) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "rope", "schema": SCHEMA, "strict": True}}
+    chunks = streamed(stack, max_tokens=64, temperature=0, response_format=form)
+    assert set(json.loads(text_of(chunks))) == {"metres", "tarred"}
+
+
+def test_a_stream_has_the_logprobs_of_its_tokens(stack: Stack) -> None:
+    chunks = streamed(stack, max_tokens=3, temperature=0, logprobs=True, top_logprobs=2)
+    told = [chunk.choices[0].logprobs for chunk in chunks if chunk.choices and chunk.choices[0].logprobs]
+    tokens = [token for each in told for token in each.content or []]
+    assert len(tokens) == 3
+    assert all(len(token.top_logprobs) == 2 for token in tokens)
+
+
+def test_a_stream_ends_at_a_stop(stack: Stack) -> None:
+    text = text_of(streamed(stack, max_tokens=12, temperature=0))
+    stop = text[len(text) // 2 :][:4]
+    chunks = streamed(stack, max_tokens=12, temperature=0, stop=[stop])
+    assert chunks[-1].choices[0].finish_reason == "stop"
+    assert text_of(chunks) == text.split(stop)[0]
+
+
+def test_the_same_seed_gives_the_same_stream(stack: Stack) -> None:
+    first, again, other = (text_of(streamed(stack, max_tokens=12, temperature=1.5, seed=seed)) for seed in (3, 3, 4))
+    assert first == again != other
+
+
+def test_a_tool_is_called_in_a_stream(stack: Stack) -> None:
+    chunks = streamed(stack, tools=[TOOL], tool_choice=NAMED, **in_words_of_a_call(stack))
+    calls = [call for chunk in chunks if chunk.choices for call in chunk.choices[0].delta.tool_calls or []]
+    functions = [call.function for call in calls if call.function]
+    assert [function.name for function in functions if function.name] == ["measure"]
+    assert set(json.loads("".join(function.arguments or "" for function in functions))) == {"metres", "tarred"}
+
+
+def test_a_completion_echoes_its_prompt_with_logprobs(stack: Stack) -> None:
+    completion = stack.client.completions.create(
+        model="base", prompt="The rope", max_tokens=2, temperature=0, echo=True, logprobs=1
+    )
+    (choice,) = completion.choices
+    assert choice.text.startswith("The rope")
+    assert choice.logprobs is not None
+    assert "".join(choice.logprobs.tokens or []) == choice.text
+    first, *others = choice.logprobs.token_logprobs or []
+    assert first is None
+    assert all(number <= 0 for number in others)
+
+
+async def test_langchain_asks_streams_embeds_calls_tools_and_keeps_to_a_schema(stack: Stack) -> None:
     key = SecretStr("none")
     base_url = f"{stack.url}/v1"
     chat = ChatOpenAI(model="retrieval", base_url=base_url, api_key=key, temperature=0, max_completion_tokens=64)
@@ -202,6 +279,10 @@ async def test_langchain_asks_streams_embeds_and_keeps_to_a_schema(stack: Stack)
     assert len([chunk async for chunk in chat.astream("How long is the hawser?")]) > 2
     structured = chat.with_structured_output({"title": "rope", **SCHEMA}, method="json_schema")
     assert set(await structured.ainvoke("How long is the hawser?")) == {"metres", "tarred"}  # type: ignore[arg-type]
+    calling = chat.bind_tools([TOOL], tool_choice="measure")
+    called = await calling.ainvoke("How long is the hawser?", model="base", **in_words_of_a_call(stack))  # type: ignore[arg-type]
+    assert [tool["name"] for tool in called.tool_calls] == ["measure"]  # type: ignore[attr-defined]
+    assert set(called.tool_calls[0]["args"]) == {"metres", "tarred"}  # type: ignore[attr-defined]
     embeddings = OpenAIEmbeddings(model="embedder", base_url=base_url, api_key=key, check_embedding_ctx_length=False)
     assert len(await embeddings.aembed_query("rope")) == 384
 

@@ -10,8 +10,10 @@ from types import SimpleNamespace
 import pytest
 
 from indexer.errors import UnavailableError
-from serve.contact import VLLMAdapters
-from serve.residency.manager import EngineAdapter
+from serve.contact import VLLMAdapters, deployment_name, replica_is_stopping, router_config
+from serve.residency.engine import EngineAdapter
+from serve.routes import COMPLETIONS
+from serve.server import SpecialistServer
 
 PINS = "ray==2.60.0 and vllm==0.29.0 (serve/contact.py)"
 
@@ -20,6 +22,44 @@ def test_rays_request_router_builder_takes_what_we_pass() -> None:
     builder = pytest.importorskip("ray.llm._internal.serve.core.ingress.builder")
     parameters = inspect.signature(builder._build_openai_ingress_request_router).parameters
     assert set(parameters) == {"server", "llm_config"}, f"the router builder changed; written for {PINS}"
+
+
+def test_ray_names_deployments_as_we_do() -> None:
+    builder = pytest.importorskip("ray.llm._internal.serve.core.server.builder")
+    named = builder._get_deployment_name(SimpleNamespace(model_id="org/base-1.5"))
+    assert deployment_name("org/base-1.5") == f"{SpecialistServer.__name__}:{named}", f"written for {PINS}"
+
+
+def test_rays_router_process_shows_a_policy_the_header_and_the_body() -> None:
+    from ray.llm._internal.serve.core.ingress import router
+
+    source = inspect.getsource(router)
+    for name in ("handle.options(session_id=session_id)", "SimpleNamespace(**data)", "_matches_session_id_header"):
+        assert name in source, f"serve/routing/router.py sees no more of requests; written for {PINS}"
+
+
+def test_serves_proxy_shows_a_policy_the_header() -> None:
+    from ray.serve._private import proxy
+
+    source = inspect.getsource(proxy)
+    assert "_matches_session_id_header(key.decode())" in source, f"affinity has no header; written for {PINS}"
+
+
+def test_serve_asks_replicas_for_their_news_and_gives_them_to_the_policy() -> None:
+    from ray.serve._private.constants import REQUEST_ROUTING_STATS_METHOD
+    from ray.serve.config import RequestRouterConfig
+    from ray.serve.llm.deployment import LLMServer
+    from ray.serve.request_router import RequestRouter, RunningReplica
+
+    from serve.routing.router import AdapterRouter
+
+    assert REQUEST_ROUTING_STATS_METHOD == "record_routing_stats", f"nobody asks for news; written for {PINS}"
+    assert inspect.iscoroutinefunction(LLMServer.record_routing_stats), f"the server's news moved; written for {PINS}"
+    assert isinstance(RunningReplica.routing_stats, property), f"no news reach policies; written for {PINS}"
+    assert list(inspect.signature(RequestRouter.choose_replicas).parameters) == list(
+        inspect.signature(AdapterRouter.choose_replicas).parameters
+    ), f"policies are asked otherwise; written for {PINS}"
+    assert RequestRouterConfig(**router_config()).get_request_router_class() is AdapterRouter
 
 
 def test_a_serve_application_takes_a_request_router() -> None:
@@ -34,6 +74,17 @@ def test_serve_limits_its_queue_behind_haproxy_too() -> None:
     source = inspect.getsource(Replica._can_accept_request)
     for name in ("is_direct_ingress", "max_queued_requests"):
         assert name in source, f"serve.max_queued_requests may do nothing; written for {PINS}"
+
+
+def test_a_replica_knows_that_it_is_being_stopped() -> None:
+    from ray._private.worker import global_worker
+    from ray.serve._private.replica import Replica, ReplicaActor
+
+    assert replica_is_stopping() is False
+    assert isinstance(global_worker.actors, dict), f"a worker's actors are elsewhere; written for {PINS}"
+    assert "self._replica_impl" in inspect.getsource(ReplicaActor.__init__), f"the replica moved; written for {PINS}"
+    source = inspect.getsource(Replica._perform_graceful_shutdown)
+    assert "self._shutting_down = True" in source, f"a stop begins otherwise; written for {PINS}"
 
 
 def test_the_server_builds_its_asgi_app_late() -> None:
@@ -78,6 +129,7 @@ def test_vllm_takes_adapters_by_request_and_frees_them_by_id() -> None:
     for method, parameter in (("add_lora", "lora_request"), ("remove_lora", "lora_id")):
         parameters = inspect.signature(getattr(AsyncLLM, method)).parameters
         assert parameter in parameters, f"AsyncLLM.{method} changed; written for {PINS}"
+    assert inspect.iscoroutinefunction(AsyncLLM.list_loras), f"AsyncLLM.list_loras changed; written for {PINS}"
     request = LoRARequest(lora_name="a@1", lora_int_id=3, lora_path="/a")
     assert (request.lora_name, request.lora_int_id, request.lora_path) == ("a@1", 3, "/a")
 
@@ -108,6 +160,11 @@ class EngineClient:
         self.loaded.discard(lora_id)
         return True
 
+    async def list_loras(self) -> set[int]:
+        if self.error is not None:
+            raise self.error
+        return set(self.loaded)
+
 
 ADAPTER = EngineAdapter(engine_id=3, engine_name="ropes@1", path=Path("/registry/ropes/1"))
 
@@ -130,6 +187,15 @@ async def test_whatever_the_engine_says_is_an_unavailable_adapter_and_keeps_its_
     with pytest.raises(UnavailableError, match="did not free adapter ropes@1"):
         await adapters.unload_adapter(ADAPTER)
     assert set(table) == {"ropes@1"}
+    with pytest.raises(UnavailableError, match="did not say which adapters it has"):
+        await adapters.list_adapters()
     client.error = None
+    assert await adapters.list_adapters() == {3}
     await adapters.unload_adapter(ADAPTER)
     assert (table, client.loaded) == ({}, set())
+
+
+def test_completions_without_a_limit_are_as_short_as_vllm_makes_them() -> None:
+    from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+
+    assert CompletionRequest.model_fields["max_tokens"].default == COMPLETIONS.default_limit

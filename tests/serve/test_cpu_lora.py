@@ -47,6 +47,66 @@ def test_rows_without_an_adapter_stay_as_they_are(prefill):
     assert not added(GroupedLora, [0, 0], prefill=prefill).any()
 
 
+def weights(rank=RANK, inputs=INPUTS, outputs=20):
+    generator = torch.Generator().manual_seed(6)
+    a = torch.randn(SLOTS, 1, rank, inputs, generator=generator)
+    return a, torch.randn(SLOTS, 1, outputs, rank, generator=generator), generator
+
+
+def mapped(wrapper_class, adapters, *, prefill=False):
+    wrapper = wrapper_class(64, 16, torch.device("cpu"), max_loras=SLOTS)
+    wrapper.update_metadata(LoRAMapping(tuple(adapters), tuple(adapters), is_prefill=prefill), [7, 9, None], SLOTS, 100)
+    return wrapper
+
+
+def changed_logits(wrapper_class, adapters, a, b, x):
+    y = torch.zeros(len(x), b.shape[-2] + 1)  # vLLM pads the vocabulary
+    mapped(wrapper_class, adapters).add_lora_logits(y, x, a, b, 0.5)
+    return y
+
+
+@pytest.mark.parametrize("adapters", [[7] * 5, [7, 9, 7, 7, 9, 9], [9]])
+def test_logits_get_what_vllm_would_add(adapters):
+    a, b, generator = weights()
+    x = torch.randn(len(adapters), INPUTS, generator=generator)
+    ours = changed_logits(GroupedLora, adapters, a, b, x)
+    assert ours[:, :-1].abs().min() > 0
+    torch.testing.assert_close(ours, changed_logits(PunicaWrapperCPU, adapters, a, b, x))
+
+
+def test_logits_of_other_rows_stay_as_they_are():
+    a, b, generator = weights()
+    a[1] = 0  # the adapter with id 9 does not change the logits
+    x = torch.randn(4, INPUTS, generator=generator)
+    mixed = changed_logits(GroupedLora, [0, 7, 9, 7], a, b, x)
+    assert not mixed[[0, 2]].any()
+    assert mixed[[1, 3], :-1].abs().min() > 0
+    assert not changed_logits(GroupedLora, [0, 9, 9, 0], a, b, x).any()
+
+
+def test_a_prompts_own_logits_get_what_vllm_would_add():
+    a, b, generator = weights()
+    x = torch.randn(6, INPUTS, generator=generator)
+    ours = changed_logits(GroupedLora, [7], a, b, x)
+    assert ours[:, :-1].abs().min() > 0
+    torch.testing.assert_close(ours, changed_logits(PunicaWrapperCPU, [7], a, b, x))
+
+
+@pytest.mark.parametrize("prefill", [True, False])
+def test_embeddings_get_what_vllm_would_add(prefill):
+    adapters = [7, 7, 9, 7]
+    _, b, generator = weights()
+    x = torch.randn(len(adapters), RANK, generator=generator)
+    ours, theirs = torch.zeros(2, len(adapters), b.shape[-2])
+    mapped(GroupedLora, adapters, prefill=prefill).add_lora_embedding(ours, x, b)
+    mapped(PunicaWrapperCPU, adapters, prefill=prefill).add_lora_embedding(theirs, x, b)
+    assert ours.abs().min() > 0
+    torch.testing.assert_close(ours, theirs)
+    untouched = torch.zeros(len(adapters), b.shape[-2])
+    mapped(GroupedLora, [0, 0, 9, 9], prefill=prefill).add_lora_embedding(untouched, x * 0, b)
+    assert not untouched.any()
+
+
 def test_rows_that_follow_each_other_are_a_slice():
     groups = dict(group_rows(torch.tensor([1, 1, -1, 0, 1])))
     assert groups[0] == slice(3, 4)

@@ -5,6 +5,7 @@ from typing import Literal
 
 import pytest
 from pydantic import ValidationError
+from ray.serve.config import AutoscalingConfig
 
 from indexer.errors import InputError
 from serve.app import (
@@ -15,7 +16,8 @@ from serve.app import (
     llm_config,
     parse_args,
 )
-from serve.settings import MILVUS_TOKEN_VARIABLE, ServeSettings
+from serve.scale import engine_scale
+from serve.settings import MILVUS_TOKEN_VARIABLE, QUOTA_STORAGE_VARIABLE, ServeSettings
 from tests.models import build_tiny_llama
 
 ARGS = {"base_model": "b", "models_dir": "/m", "registry": "/r", "indexer": {}}
@@ -98,3 +100,38 @@ def test_a_milvus_token_may_come_from_the_environment(monkeypatch: pytest.Monkey
     given = parse_args({**ARGS, "indexer": {"milvus_token": "given"}}).indexer.milvus_token
     assert given is not None
     assert given.get_secret_value() == "given"
+
+
+def test_limits_follow_the_engines_sequences_where_nothing_sets_them() -> None:
+    settings = ServeSettings(engine={"max_num_seqs": 32})
+    assert settings.max_concurrent_requests == 64
+    assert ServeSettings().max_concurrent_requests == 512
+    assert ServeSettings(engine={"max_num_seqs": 32}, max_concurrent_requests=4).max_concurrent_requests == 4
+
+
+def test_serve_scales_on_requests_only_where_settings_say_so() -> None:
+    assert engine_scale(ServeSettings(replicas=3)) == {"num_replicas": 3}
+    settings = ServeSettings.model_validate({"engine": {"max_num_seqs": 32}, "autoscaling": {"max_replicas": 4}})
+    scaling = engine_scale(settings)["autoscaling_config"]
+    assert AutoscalingConfig(**scaling).target_ongoing_requests == 24
+    assert settings.most_replicas == 4
+    with pytest.raises(ValidationError, match="max_replicas 1 is below min_replicas 2"):
+        ServeSettings.model_validate({"autoscaling": {"min_replicas": 2, "max_replicas": 1}})
+
+
+def test_an_address_of_redis_from_the_environment_is_checked_and_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(QUOTA_STORAGE_VARIABLE, "redis://:hunter/2@redis:6379")
+    with pytest.raises(InputError, match=f"{QUOTA_STORAGE_VARIABLE} is no address of a Redis") as caught:
+        parse_args(ARGS)
+    assert "hunter" not in str(caught.value)
+    monkeypatch.setenv(QUOTA_STORAGE_VARIABLE, "redis://:hunter2@redis:6379/0")
+    storage = parse_args(ARGS).serve.quota.storage
+    assert storage is not None
+    assert storage.get_secret_value() == "redis://:hunter2@redis:6379/0"
+
+
+def test_a_retriever_in_the_replicas_process_takes_no_gpu() -> None:
+    with pytest.raises(ValidationError, match=r"retriever_gpus is 0\.5 but retriever is in_process"):
+        ServeSettings.model_validate({"retriever": "in_process", "retriever_gpus": 0.5})
+    assert ServeSettings(retriever="in_process", retriever_replicas=3).retrievers == 0
+    assert ServeSettings(retriever_replicas=3).retrievers == 3

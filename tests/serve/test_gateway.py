@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 import shutil
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -16,9 +19,13 @@ import openai
 import pytest
 
 from serve.routes import ROUTES
+from tests.serve.fuzzed import fuzzed
 from tests.serve.quota.conftest import RedisServer, redis_server
 from tests.serve.test_app import QUESTION
-from tests.stack import Stack, start_stack
+from tests.serve.test_seen import check_hidden, logs_of, metrics_of, sample
+from tests.stack import DEFAULTS, Stack, start_stack
+from train.registry.applying import write_specialist
+from train.registry.registry import AdapterRegistry
 
 pytestmark = [
     pytest.mark.slow,
@@ -31,7 +38,13 @@ CHAT = "/v1/chat/completions"
 TAKEN_UP_S = 15.0
 LONG = {"max_tokens": 900, "temperature": 0, "ignore_eos": True}
 PLACES, QUEUE = 4, 4
+# Words that are nowhere else, and requests of each tenant that are after the other's.
+SECRETS = {"left": "quenbarrow", "right": "vossimere"}
+FUZZED = 100
+GRACE_S = 2.0
 NOTHING = {"running": 0, "waiting": 0, "engine": 0}
+# Ray's workers hand their metrics to the node's agent every 10 s.
+REPORTED_S = 45.0
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +53,11 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer)
         tmp_path_factory.mktemp("keys"),
         haproxy=True,
         keys=True,
-        quota={"storage": redis_server.uri},
+        quota={"storage": redis_server.uri, "timeout_s": 5.0},  # two cores are shared with the engine here
         max_concurrent_requests=PLACES,
         max_queued_requests=QUEUE,
+        shutdown_grace_s=GRACE_S,
+        retriever_results_s=60.0,  # which no other tenant is to see
     )
     yield stack
     stack.run("down")
@@ -78,6 +93,24 @@ def load_of(probe: httpx.Client) -> dict[str, int]:
     return loads
 
 
+def engine_says(metrics_url: str, name: str) -> float | None:
+    """The sum of one of vLLM's own metrics under the scrape URL; None where it is not there."""
+    text = httpx.get(metrics_url, trust_env=False).text
+    found = re.findall(rf"^ray_vllm[_:]{name}\{{[^}}]*\}} (\S+)$", text, re.MULTILINE)
+    return sum(map(float, found)) if found else None
+
+
+def tokens_told(logs: Path, key_id: str) -> int:
+    """Tokens that the log says the requests of a key have cost."""
+    lines = "".join(path.read_text() for path in logs.rglob("serve/replica_*.log"))
+    return sum(
+        int(count)
+        for line in lines.splitlines()
+        if f"key_id={key_id} " in line
+        for count in re.findall(r"(?:prompt|completion)_tokens=(\d+)", line)
+    )
+
+
 @pytest.mark.parametrize(
     "path", sorted({*(route.path for route in ROUTES), "/metrics", "/docs", "/v1/load_lora_adapter"})
 )
@@ -111,6 +144,33 @@ def test_a_key_reaches_its_models_and_no_others(gateway: Stack) -> None:
             client.chat.completions.create(model=model, messages=QUESTION, max_tokens=2)
 
 
+def test_a_key_reaches_its_collections_and_no_others(gateway: Stack) -> None:
+    for collection, found in (("handbook", True), ("elsewhere", False)):
+        key, _ = make_key(gateway, "--tenant", "default", "--collection", collection)
+        client = client_of(gateway, key)
+        assert ("retrieval" in {model.id for model in client.models.list()}) == found
+        assert client.chat.completions.create(model="plain", messages=QUESTION, max_tokens=2).choices
+        if found:
+            answer = client.chat.completions.create(model="retrieval", messages=QUESTION, max_tokens=2)
+            assert answer.model_extra is not None
+            assert answer.model_extra["graftwork"]["retrieval"] == "found"
+        else:
+            with pytest.raises(openai.NotFoundError):
+                client.chat.completions.create(model="retrieval", messages=QUESTION, max_tokens=2)
+
+
+def test_what_is_missing_is_a_503_that_says_when_to_come_back(gateway: Stack) -> None:
+    document = {"name": "lost", "collection": "nowhere", "generation_defaults": DEFAULTS}
+    write_specialist(
+        "lost", json.dumps(document).encode(), registry=AdapterRegistry(gateway.home / "graftwork" / "registry")
+    )
+    wait_for(lambda: status(gateway, gateway.key, "/v1/models/lost") == 200)
+    with pytest.raises(openai.InternalServerError) as caught:
+        gateway.client.chat.completions.create(model="lost", messages=QUESTION)
+    assert (caught.value.status_code, caught.value.code) == (503, "unavailable")
+    assert int(caught.value.response.headers["retry-after"]) >= 1
+
+
 def test_documents_of_another_tenant_are_not_found(gateway: Stack) -> None:
     key, _ = make_key(gateway, "--tenant", "stranger")
     answer = client_of(gateway, key).chat.completions.create(model="retrieval", messages=QUESTION, max_tokens=2)
@@ -119,6 +179,37 @@ def test_documents_of_another_tenant_are_not_found(gateway: Stack) -> None:
     ours = gateway.client.chat.completions.create(model="retrieval", messages=QUESTION, max_tokens=2)
     assert ours.model_extra is not None
     assert ours.model_extra["graftwork"]["retrieval"] == "found"
+
+
+async def test_no_passage_reaches_another_tenant_whatever_is_asked(gateway: Stack) -> None:
+    keys = {}
+    for tenant in ("left", "right"):
+        folder = gateway.home / tenant
+        folder.mkdir()
+        (folder / "secret.md").write_text(f"# Secret\n\nThe secret word of the hawser is {SECRETS[tenant]}.\n")
+        gateway.run("index", str(folder), "--collection", "handbook", "--tenant", tenant)
+        keys[tenant] = make_key(gateway, "--tenant", tenant)[0]
+    chance, places = random.Random(11), asyncio.Semaphore(2)
+    ended, found = Counter[int](), Counter[str]()
+
+    async def ask(client: httpx.AsyncClient, tenant: str, other: str) -> None:
+        body = fuzzed(chance, other=other)
+        async with places:
+            headers = {"authorization": f"Bearer {keys[tenant]}"}
+            response = await client.post("/v1/retrieve", json=body, headers=headers)
+        ended[response.status_code] += 1
+        assert SECRETS[other] not in response.text, body
+        if response.status_code == 200:
+            passages = response.json()["data"]
+            assert all(passage["uri"].endswith(f"/{tenant}/secret.md") for passage in passages), body
+            found[tenant] += len(passages)
+
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=60, trust_env=False) as client:
+        pairs = [("left", "right"), ("right", "left")] * FUZZED
+        await asyncio.gather(*(ask(client, tenant, other) for tenant, other in pairs))
+    print(f"\n{dict(ended)}; passages {dict(found)}")
+    assert set(ended) <= {200, 400}
+    assert all(found[tenant] > 0 for tenant in keys)
 
 
 def test_no_tenant_has_tokens_from_anothers_cache(gateway: Stack) -> None:
@@ -157,6 +248,26 @@ def test_limits_of_a_key_are_its_own(gateway: Stack) -> None:
     assert gateway.client.chat.completions.create(model="base", messages=QUESTION, max_tokens=2).choices
 
 
+def test_streams_of_a_key_are_counted_while_they_last(gateway: Stack, redis_server: RedisServer) -> None:
+    key, key_id = make_key(gateway, "--tenant", "ada", "--streams", "1")
+    client = client_of(gateway, key)
+
+    def stream() -> openai.Stream[object]:
+        return client.chat.completions.create(  # type: ignore[no-any-return, call-overload]
+            model="base", messages=QUESTION, stream=True, max_tokens=600, extra_body={"ignore_eos": True}
+        )
+
+    for _ in range(2):
+        with stream() as first:
+            next(iter(first))
+            assert redis_server.taken(key_id)["streams"] == 1
+            with pytest.raises(openai.RateLimitError, match="1 streams at once") as caught:
+                stream()
+            assert int(caught.value.response.headers["retry-after"]) >= 1
+            assert client.chat.completions.create(model="base", messages=QUESTION, max_tokens=2).choices
+        wait_for(lambda: redis_server.taken(key_id)["streams"] == 0, limit_s=2.0)
+
+
 async def test_a_filled_queue_shows_only_429(gateway: Stack) -> None:
     async with httpx.AsyncClient(base_url=gateway.url, headers=gateway.http.headers, timeout=60) as client:
         body = {"model": "base", "messages": QUESTION, **LONG, "max_tokens": 60}
@@ -187,9 +298,14 @@ def test_a_client_that_leaves_stops_its_generation_within_a_second(gateway: Stac
         wait_for(lambda: load_of(probe) == NOTHING, limit_s=1.0)
 
 
-async def test_two_hundred_clients_that_leave_at_random_leave_nothing_behind(gateway: Stack) -> None:
+async def test_two_hundred_clients_that_leave_at_random_leave_nothing_behind(
+    gateway: Stack, redis_server: RedisServer
+) -> None:
     chance = random.Random(7)
-    key, _ = make_key(gateway, "--tenant", "ada", "--streams", "200", "--tokens-per-minute", "1000000")
+    key, key_id = make_key(gateway, "--tenant", "ada", "--streams", "40", "--tokens-per-minute", "1000000")
+    told = gateway.run("status", "--json").json
+    metrics_url = str(told["urls"]["metrics"])  # type: ignore[call-overload, index]
+    generated = engine_says(metrics_url, "generation_tokens_total") or 0.0
 
     async def visit(client: httpx.AsyncClient) -> None:
         model = chance.choice(["base", "retrieval", "ropes@1", "ropes@2", "both"])
@@ -207,10 +323,80 @@ async def test_two_hundred_clients_that_leave_at_random_leave_nothing_behind(gat
         async with httpx.AsyncClient(base_url=gateway.url, headers=headers, timeout=60, limits=limits) as client:
             await asyncio.gather(*(visit(client) for _ in range(200)))
         wait_for(lambda: load_of(probe) == NOTHING, limit_s=1.0)
+    wait_for(lambda: redis_server.taken(key_id)["streams"] == 0, limit_s=2.0)
+    logs = Path(str(told["temp_dir"]))
+    wait_for(lambda: redis_server.taken(key_id)["tokens"] == tokens_told(logs, key_id) > 0, limit_s=10.0)
     completion = client_of(gateway, key).chat.completions.create(model="both", messages=QUESTION, max_tokens=2)
     assert completion.choices
+    wait_for(
+        lambda: (
+            (engine_says(metrics_url, "generation_tokens_total") or 0.0) > generated
+            and engine_says(metrics_url, "num_requests_running") == 0
+        ),
+        limit_s=REPORTED_S,
+    )
 
 
 def test_up_again_asks_no_model_where_the_operator_has_no_key(gateway: Stack) -> None:
     stranger = Stack(home=gateway.home, config=gateway.config, url=gateway.url)
     assert "no model was asked" in stranger.run("up").stdout or stranger.run("status").code == 0
+
+
+def test_no_log_has_a_real_key_and_what_it_was_refused_is_counted(gateway: Stack) -> None:
+    key, key_id = make_key(gateway, "--tenant", "ada", "--requests-per-minute", "1")
+    wrong = "gw-" + "x" * 8 + "-" + "y" * 43
+    headers = [{"authorization": f"Bearer {key}"}, {"authorization": f"Bearer {wrong}"}, {"x-api-key": key}]
+    body = {"model": "both", "messages": QUESTION, "max_tokens": 2}
+    ways = [
+        (CHAT, headers[0], body),
+        (CHAT, headers[1], body),
+        ("/v1/messages", headers[2], {**body, "model": "plain"}),
+    ]
+    with httpx.Client(base_url=gateway.url, timeout=60, trust_env=False) as client:
+        statuses = [client.post(path, json=sent, headers=way).status_code for path, way, sent in ways]
+    assert statuses == [200, 401, 429]
+    metrics_of(
+        gateway,
+        sample("shed_total", reason="rate_limit_exceeded"),
+        sample("errors_total", code="invalid_api_key", model="none"),
+        sample("stage_seconds_count", stage="auth", model="both", adapter="ropes@2"),
+        sample("completion_tokens_total", model="both", tenant="ada"),
+    )
+    gateway.run("keys", "list")
+    logs = logs_of(gateway)
+    check_hidden(logs, key, key[-43:], wrong, gateway.key)
+    assert any(f"key_id={key_id}".encode() in path.read_bytes() for path in logs)
+
+
+async def test_no_stream_is_lost_when_the_app_is_taken_down(gateway: Stack) -> None:
+    """The last one here: it ends the instance."""
+    headers = {"authorization": f"Bearer {gateway.key}"}
+    async with httpx.AsyncClient(base_url=gateway.url, headers=headers, timeout=60, trust_env=False) as client:
+
+        async def stream(begun: asyncio.Event, model: str, **limits: int) -> list[str]:
+            body = {"model": model, "messages": QUESTION, "stream": True, "ignore_eos": True, **limits}
+            async with client.stream("POST", CHAT, json=body) as response:
+                assert response.status_code == 200
+                lines = []
+                async for line in response.aiter_lines():
+                    begun.set()
+                    lines.append(line)
+            return [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
+
+        async def begin(model: str, **limits: int) -> asyncio.Task[list[str]]:
+            begun = asyncio.Event()
+            task = asyncio.create_task(stream(begun, model, **limits))
+            await begun.wait()
+            return task
+
+        short = [await begin("both", max_tokens=24) for _ in range(2)]
+        # The engine takes eight sequences at once: these need minutes, however long `down` takes to start.
+        long = await begin("base", max_tokens=900, n=96)
+        down = asyncio.create_task(asyncio.to_thread(gateway.run, "down", "--json"))
+        whole, cut = await asyncio.gather(*short), await long
+        assert (await down).json["graceful"] is True
+    for events in whole:
+        assert events[-1] == "[DONE]"
+        assert any('"finish_reason":"length"' in event for event in events)
+    assert cut[-1] == "[DONE]"
+    assert json.loads(cut[-2])["error"]["code"] == "shutting_down"

@@ -83,6 +83,22 @@ def test_a_passage_over_the_budget_is_dropped_and_a_smaller_one_behind_it_takes_
     assert "[1] Ropes > Care\nshort" in str(assembly.messages[0]["content"])
 
 
+def test_of_copies_the_best_goes_in() -> None:
+    copies = [passage("Tar yearly.", title="A"), passage("Coil it.\n"), passage("Tar yearly. ", title="B")]
+    assembly = build([{"role": "user", "content": "q"}], copies)
+    assert [(p.title, p.text) for p in assembly.passages] == [("A", "Tar yearly."), ("Ropes", "Coil it.\n")]
+    assert assembly.dropped == 0
+
+
+def test_what_stands_besides_the_messages_has_to_fit_too() -> None:
+    question: list[ChatMessage] = [{"role": "user", "content": "q"}]
+    found = [passage("word " * 40)]
+    room = {"prompt": None, "max_context_tokens": 100, "max_model_len": 140, "max_new_tokens": 50}
+    assert assemble(question, passages=found, count_tokens=words, **room).passages  # type: ignore[arg-type]
+    crowded = assemble(question, passages=found, count_tokens=words, besides="tool " * 20, **room)  # type: ignore[arg-type]
+    assert (crowded.passages, crowded.dropped) == ((), 1)
+
+
 @given(
     st.lists(st.integers(1, 120), max_size=8),
     st.integers(1, 400),
@@ -91,7 +107,7 @@ def test_a_passage_over_the_budget_is_dropped_and_a_smaller_one_behind_it_takes_
 def test_the_context_never_exceeds_its_budget(sizes: list[int], question: int, new_tokens: int) -> None:
     assembly = build(
         [{"role": "user", "content": "q " * question}],
-        [passage("w " * size) for size in sizes],
+        [passage(f"w{number} " * size) for number, size in enumerate(sizes)],
         max_model_len=500,
         max_new_tokens=new_tokens,
     )

@@ -1,156 +1,25 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import threading
-import time
-from collections import Counter
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
-import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
-from indexer.errors import GraftworkError, UnavailableError
-from serve.registry_view import RegistryView, read_catalog
-from train.base_model import BaseModelFiles, describe_base
-from train.registry.manifest import AdapterManifest, Provenance
-from train.registry.registry import AdapterRegistry, AdapterSummary
-
-
-def write_base(folder: Path, *, seed: int) -> BaseModelFiles:
-    folder.mkdir()
-    weights = np.random.default_rng(seed).standard_normal((8, 8), dtype=np.float32)
-    save_file({"model.layers.0.self_attn.q_proj.weight": weights}, folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps({"model_type": "llama", "hidden_size": 8}))
-    return describe_base(folder, name=folder.name)
-
-
-def write_adapter(folder: Path, *, rank: int = 4) -> Path:
-    folder.mkdir()
-    prefix = "base_model.model.model.layers.0.self_attn.q_proj"
-    tensors = {
-        f"{prefix}.lora_A.weight": np.ones((rank, 8), np.float32),
-        f"{prefix}.lora_B.weight": np.ones((8, rank), np.float32),
-    }
-    save_file(tensors, folder / "adapter_model.safetensors")
-    config = {"peft_type": "LORA", "r": rank, "lora_alpha": 8, "target_modules": ["q_proj"], "bias": "none"}
-    (folder / "adapter_config.json").write_text(json.dumps(config))
-    return folder
-
-
-class CountingRegistry(AdapterRegistry):
-    """A registry that counts what is read of it, and can be slow or fail where a disk would."""
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
-        self.read: Counter[str] = Counter()
-        self.verifying = threading.Event()
-        self.verify_s = 0.0
-        self.fault: OSError | None = None
-        self.lost_after_revision = False
-
-    def manifest(self, name: str, version: int) -> AdapterManifest:
-        self.read[f"{name}@{version}"] += 1
-        return super().manifest(name, version)
-
-    def verify(self, name: str, version: int) -> None:
-        self.read["verify"] += 1
-        self.verifying.set()
-        time.sleep(self.verify_s)
-        if self.fault is not None:
-            raise self.fault
-        super().verify(name, version)
-
-    def list(self) -> list[AdapterSummary]:
-        if self.lost_after_revision:
-            (self.root / "index.json").unlink()
-        return super().list()
-
-
-class World:
-    """A registry with one adapter, and a view of it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.base = write_base(folder / "base", seed=0)
-        self.registry = CountingRegistry(folder / "registry")
-        self.adapter = write_adapter(folder / "adapter")
-        self.registry.publish(self.adapter, name="ropes", base=self.base, provenance=Provenance())
-
-    def view(self, *, max_lora_rank: int = 16) -> RegistryView:
-        return RegistryView(
-            self.registry, base_name="base", base=self.base, max_lora_rank=max_lora_rank, interval_s=0.01
-        )
-
-    def apply(self, name: str, **document: object) -> None:
-        self.registry.write_specialist(name, json.dumps({"name": name, **document}).encode())
+from indexer.errors import NotFoundError, UnavailableError
+from serve.registry_view import RegistryView
+from tests.serve.registry_world import World, write_base
+from train.registry import publish_adapter, verbs
+from train.registry.manifest import Provenance
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path)
-
-
-def test_versions_and_stable_are_callable(world: World) -> None:
-    world.registry.publish(world.adapter, name="ropes", base=world.base, provenance=Provenance())
-    catalog = world.view().catalog
-    assert catalog.resolve("ropes@1", key="").adapter != catalog.resolve("ropes@2", key="").adapter
-    assert catalog.resolve("ropes", key="").adapter == catalog.resolve("ropes@2", key="").adapter
-
-
-def test_one_bad_specialist_leaves_the_others_served_and_says_why(world: World) -> None:
-    world.apply("good", adapter="ropes@1")
-    world.apply("foreign", base="other-base")
-    world.apply("broken", colection="x")
-    catalog = world.view().catalog
-    assert set(catalog.specialists) == {"good"}
-    assert "'other-base'" in catalog.problems["foreign"]
-    assert "colection" in catalog.problems["broken"]
-
-
-def test_an_adapter_above_the_servers_rank_or_for_another_base_is_left_out(world: World, tmp_path: Path) -> None:
-    wide = write_adapter(tmp_path / "wide", rank=6)
-    world.registry.publish(wide, name="wide", base=world.base, provenance=Provenance())
-    other = write_base(tmp_path / "other-base", seed=1)
-    world.registry.publish(world.adapter, name="foreign", base=other, provenance=Provenance())
-    catalog = world.view(max_lora_rank=4 + 4).catalog
-    assert {manifest.ref for manifest in catalog.adapters.values()} == {"ropes@1", "wide@1"}
-    assert "foreign@1" in catalog.problems
-    catalog = world.view(max_lora_rank=1).catalog
-    assert catalog.adapters == {}
-    assert "rank 4" in catalog.problems["ropes@1"]
-
-
-def test_a_specialist_whose_document_is_missing_or_unreadable_leaves_the_others_served(world: World) -> None:
-    for name in ("good", "missing", "folder"):
-        world.apply(name)
-    documents = world.registry.root / "specialists"
-    (documents / "missing.json").unlink()
-    (documents / "folder.json").unlink()
-    (documents / "folder.json").mkdir()
-    catalog = world.view().catalog
-    assert set(catalog.specialists) == {"good"}
-    assert "(No such file or directory); apply it again" in catalog.problems["missing"]
-    assert "'folder' has no readable document" in catalog.problems["folder"]
-
-
-def test_an_unreadable_manifest_leaves_the_others_served(world: World) -> None:
-    world.registry.publish(world.adapter, name="ropes", base=world.base, provenance=Provenance())
-
-    class Damaged(CountingRegistry):
-        def manifest(self, name: str, version: int) -> AdapterManifest:
-            if version == 1:
-                raise PermissionError(13, "Permission denied")
-            return super().manifest(name, version)
-
-    registry = Damaged(world.registry.root)
-    catalog = read_catalog(registry, base_name="base", base=world.base, max_lora_rank=16)
-    assert set(catalog.adapters) == {"ropes@2", "ropes@stable"}
-    assert "Permission denied" in catalog.problems["ropes@1"]
 
 
 async def until(condition: Callable[[], bool], *, what: str) -> None:
@@ -204,6 +73,18 @@ async def test_a_registry_that_is_away_is_not_an_empty_one(world: World, caplog:
         await until_known(view, "later")
 
 
+async def test_an_error_nobody_thought_of_does_not_end_the_following(
+    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = world.view()
+    async with followed(view):
+        with monkeypatch.context() as broken:
+            broken.setattr(world.registry, "revision", lambda: {}["revision"])
+            await until(lambda: "KeyError, a defect, at" in caplog.text, what="the error")
+        world.apply("later")
+        await until_known(view, "later")
+
+
 async def test_a_registry_that_goes_away_while_it_is_read_is_not_taken(world: World) -> None:
     world.apply("kept")
     view = world.view()
@@ -219,41 +100,127 @@ async def test_a_registry_that_goes_away_while_it_is_read_is_not_taken(world: Wo
 async def test_a_manifest_is_read_once(world: World) -> None:
     view = world.view()
     async with followed(view):
-        world.registry.publish(world.adapter, name="ropes", base=world.base, provenance=Provenance())
+        world.publish()
         await until(lambda: "ropes@2" in view.catalog.adapters, what="the appearance of ropes@2")
     assert world.registry.read == {"ropes@1": 1, "ropes@2": 1}
 
 
-async def test_a_burst_for_a_new_version_makes_one_check_and_one_who_leaves_does_not_end_it(world: World) -> None:
+async def test_only_manifests_that_will_be_asked_for_are_read_beforehand_and_others_once_when_they_are(
+    world: World,
+) -> None:
+    world.publish(6, make_stable=False)
+    world.apply("named", adapter="ropes@3")
+    verbs.canary(world.registry, "ropes@4", percent=50)
+    verbs.pin(world.registry, "ropes@5")
+    world.registry.read.clear()
     view = world.view()
-    manifest = view.catalog.adapters["ropes@1"]
-    world.registry.verify_s = 0.1
-    burst = [asyncio.create_task(view.adapter_path(manifest)) for _ in range(20)]
-    await asyncio.to_thread(world.registry.verifying.wait)
-    burst[0].cancel()
-    paths = await asyncio.gather(*burst[1:])
-    assert set(paths) == {world.registry.path("ropes", 1)}
-    await view.adapter_path(manifest)
-    assert world.registry.read["verify"] == 1
+    assert set(world.registry.read) == {"ropes@1", "ropes@3", "ropes@4", "ropes@5"}
+    assert list(view.catalog.versions()) == [f"ropes@{version}" for version in range(1, 8)]
+    assert view.catalog.unread("ropes@2", key="") == "ropes@2"
+    await asyncio.gather(*(view.know("ropes@2") for _ in range(20)))
+    adapter = view.catalog.resolve("ropes@2", key="").adapter
+    assert adapter is not None
+    assert adapter.version == 2
+    assert world.registry.read["ropes@2"] == 1
+    assert "ropes@6" not in world.registry.read
 
 
-async def test_files_that_cannot_be_read_are_unavailable_and_are_checked_again_later(world: World) -> None:
+async def test_a_manifest_that_was_asked_for_is_kept_over_revisions(world: World) -> None:
+    world.publish(1)
     view = world.view()
-    manifest = view.catalog.adapters["ropes@1"]
-    world.registry.fault = OSError(5, "Input/output error")
-    with pytest.raises(UnavailableError, match=r"files of adapter ropes@1 cannot be read .*Input/output error"):
-        await view.adapter_path(manifest)
-    world.registry.fault = None
-    assert await view.adapter_path(manifest) == world.registry.path("ropes", 1)
+    await view.know("ropes@1")
+    async with followed(view):
+        world.apply("later")
+        await until_known(view, "later")
+        assert "ropes@1" in view.catalog.adapters
+    assert world.registry.read["ropes@1"] == 1
 
 
-async def test_a_flipped_byte_is_found_before_the_engine_sees_the_file(world: World) -> None:
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda path: path.unlink(), "has no manifest"),
+        (lambda path: path.write_text("{"), "not a valid adapter manifest"),
+        (lambda path: path.write_text('{"api_version": "graftwork.dev/v9"}'), "upgrade Graftwork"),
+        (lambda path: path.write_text(path.read_text().replace("ropes", "ladders")), "describes ladders@1"),
+        (
+            lambda path: path.write_text(path.read_text().replace("adapter_config.json", "../../../x")),
+            "no plain file name",
+        ),
+    ],
+    ids=["half-written", "broken", "of the future", "of another", "path in a name"],
+)
+async def test_a_bad_manifest_is_known_as_a_problem_and_asked_for_once(
+    world: World, damage: Callable[[Path], object], says: str
+) -> None:
+    world.publish(1)
+    damage(world.registry.path("ropes", 1) / "manifest.json")
     view = world.view()
-    manifest = view.catalog.adapters["ropes@1"]
-    weights = world.registry.path("ropes", 1) / "adapter_model.safetensors"
-    content = bytearray(weights.read_bytes())
-    content[-1] ^= 1
-    weights.chmod(0o644)
-    weights.write_bytes(bytes(content))
-    with pytest.raises(GraftworkError, match=r"adapter_model\.safetensors"):
-        await view.adapter_path(manifest)
+    await view.know("ropes@1")
+    assert says in view.catalog.problems["ropes@1"]
+    assert view.catalog.unread("ropes@1", key="") is None
+    with pytest.raises(NotFoundError):
+        view.catalog.resolve("ropes@1", key="")
+    assert view.catalog.resolve("ropes", key="").adapter is not None
+
+
+async def test_a_manifest_that_cannot_be_read_now_is_asked_for_again(world: World) -> None:
+    world.publish(1)
+    view = world.view()
+    path = world.registry.path("ropes", 1) / "manifest.json"
+    content = path.read_bytes()
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(UnavailableError, match="manifest of adapter ropes@1 cannot be read"):
+        await view.know("ropes@1")
+    path.rmdir()
+    path.write_bytes(content)
+    await view.know("ropes@1")
+    assert "ropes@1" in view.catalog.adapters
+
+
+async def test_a_foreign_base_is_a_problem_when_it_is_asked_for(world: World, tmp_path: Path) -> None:
+    other = write_base(tmp_path / "other-base", seed=1)
+    publish_adapter(
+        world.adapter, registry=world.registry, name="ropes", base=other, provenance=Provenance(), make_stable=False
+    )
+    view = world.view()
+    await view.know("ropes@2")
+    assert "was made for other-base" in view.catalog.problems["ropes@2"]
+
+
+async def test_a_change_is_seen_within_a_poll_and_quiet_polls_read_nothing(world: World) -> None:
+    os.utime(world.registry.root / "index.json", (1, 1))  # what was written a moment ago is read anyway
+    view = world.view()
+    reads: list[str] = []
+    real = Path.open
+
+    def counted(path: Path, *arguments: object, **named: object) -> object:
+        file = real(path, *arguments, **named)  # type: ignore[call-overload]
+        reads.append(path.name)
+        return Unread(file) if path.name == "index.json" and len(reads) > 1 else file
+
+    class Unread:
+        """A file that may be looked at and not read."""
+
+        def __init__(self, file: BinaryIO) -> None:
+            self._file = file
+
+        def __enter__(self) -> Unread:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self._file.close()
+
+        def fileno(self) -> int:
+            return self._file.fileno()
+
+    with pytest.MonkeyPatch.context() as patch:
+        world.registry.revision()
+        patch.setattr(Path, "open", counted)
+        async with followed(view):
+            await until(lambda: len(reads) >= 5, what="five polls")
+    assert set(reads) == {"index.json"}
+    async with followed(view):
+        world.apply("late")
+        await until_known(view, "late")

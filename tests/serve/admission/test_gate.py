@@ -85,6 +85,20 @@ async def test_two_hundred_that_are_cancelled_at_random_leave_no_place_taken() -
         await request("a")
 
 
+async def test_a_newcomer_that_takes_the_place_of_one_that_just_left_waits_like_any_other() -> None:
+    gate, release = Gate(running=1, waiting=2), asyncio.Event()
+    tasks = [asyncio.create_task(hold(gate, "a", release)) for _ in range(3)]
+    await settle()
+    newcomer = asyncio.create_task(hold(gate, "b", release))
+    tasks[2].cancel()  # the newcomer comes first, while the turn that was given up is still in the queue
+    await settle()
+    assert tasks[2].cancelled()
+    assert (gate.running, gate.waiting) == (1, 2)
+    release.set()
+    assert await asyncio.gather(*tasks[:2], newcomer) == ["a", "a", "b"]
+    assert (gate.running, gate.waiting) == (0, 0)
+
+
 async def test_a_request_that_fails_gives_its_place_back() -> None:
     gate = Gate(running=1, waiting=0)
     with pytest.raises(ValueError, match="broken"):

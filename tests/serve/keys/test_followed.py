@@ -141,6 +141,29 @@ async def test_what_cannot_be_read_leaves_the_last_good_keys(
         assert caplog.text.count("cannot be read") == 1
 
 
+async def test_an_error_nobody_thought_of_does_not_end_the_following(
+    file: KeyFile, caplog: pytest.LogCaptureFixture
+) -> None:
+    file.create(tenant="farm", now=NOW)
+    real = Path.read_bytes
+    broken: list[bool] = [False]
+
+    class Breaking(type(file.path)):  # type: ignore[misc]
+        def read_bytes(self) -> bytes:
+            if broken[0]:
+                raise RuntimeError("can't start new thread")
+            return real(self)
+
+    async with followed(Breaking(file.path)) as keys:
+        broken[0] = True
+        await until(lambda: "RuntimeError, a defect, at" in caplog.text, what="the error")
+        await some_looks()
+        broken[0] = False
+        new, _ = file.create(tenant="farm", now=NOW)
+        await until(lambda: keys.check(new.text) is not None, what="the new key")
+    assert caplog.text.count("RuntimeError, a defect, at") == 1
+
+
 @pytest.mark.parametrize(("content", "words"), [(None, "is gone"), (b"", "is empty"), (b"\n", "is empty")])
 async def test_a_file_that_is_gone_or_empty_lets_nobody_in_until_it_is_back(
     file: KeyFile, caplog: pytest.LogCaptureFixture, content: bytes | None, words: str
@@ -166,7 +189,8 @@ async def test_a_list_without_keys_lets_nobody_in(file: KeyFile, caplog: pytest.
     async with followed(file.path) as keys:
         file.revoke(entry.id)
         await until(lambda: keys.check(token.text) is None, what="the refusal")
-    assert "holds no key; every request is refused" in caplog.text
+        # It is told by the thread that reads, once the list holds.
+        await until(lambda: "holds no key; every request is refused" in caplog.text, what="the warning")
 
 
 def test_a_key_expires_by_the_clock_while_the_file_stays(file: KeyFile) -> None:

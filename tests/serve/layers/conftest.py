@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,18 +19,24 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from indexer.errors import GraftworkError, UnavailableError
 from indexer.passages import Passage, SearchResult
 from indexer.settings import IndexerSettings
+from serve.admin import Admin
 from serve.admission.gate import Gate
 from serve.catalog import Catalog
+from serve.draining import Draining
 from serve.embeddings import Embedded, EmbeddingRequest
 from serve.graph import EngineState, assemble_layers
 from serve.layers.http import read_body, send_json
 from serve.principal import Principal
 from serve.quota.quota import Quota
-from serve.residency.manager import EngineAdapter, Residency
+from serve.residency.engine import EngineAdapter
+from serve.residency.manager import Residency
 from serve.retriever import Query
 from serve.settings import AppArgs, ServeSettings
 from serve.specialist import Specialist
+from train.base_model import BaseModelFiles
+from train.registry.index import AdapterEntry
 from train.registry.manifest import AdapterManifest
+from train.registry.registry import AdapterRegistry
 
 GENERATING = ("/v1/chat/completions", "/v1/completions")
 
@@ -112,6 +121,9 @@ class Adapters:
     async def unload_adapter(self, adapter: EngineAdapter) -> None:
         self.loaded.remove(adapter.engine_id)
 
+    async def list_adapters(self) -> set[int]:
+        return set(self.loaded)
+
 
 @dataclass
 class Passages:
@@ -119,6 +131,7 @@ class Passages:
 
     error: GraftworkError | None = None
     empty: bool = False
+    lasts_s: float = 0.0
     queries: list[Query] = field(default_factory=list)
     asked: list[EmbeddingRequest] = field(default_factory=list)
 
@@ -130,6 +143,7 @@ class Passages:
 
     async def retrieve(self, query: Query) -> SearchResult:
         self.queries.append(query)
+        await asyncio.sleep(self.lasts_s)
         if self.error is not None:
             raise self.error
         found = () if self.empty else (passage(1), passage(2))
@@ -154,6 +168,7 @@ def passage(number: int) -> Passage:
         ordinal=0,
         text=f"Text {number}.",
         score=1.0 / number,
+        end=7,
     )
 
 
@@ -178,18 +193,27 @@ def manifest(name: str, version: int, engine_id: int) -> AdapterManifest:
     )
 
 
+BASE = BaseModelFiles(name="base", path=Path("/absent"), fingerprint="sha256:0", chat_template_hash=None)
+
+
 @dataclass
 class Files:
     """Knows where adapter versions lie; the check can be slow, or fail as a registry does."""
 
     check_s: float = 0.0
     error: GraftworkError | None = None
+    used: Counter[str] = field(default_factory=Counter)
 
-    async def path_of(self, version: AdapterManifest) -> Path:
+    @asynccontextmanager
+    async def use(self, version: AdapterManifest) -> AsyncIterator[Path]:
         await asyncio.sleep(self.check_s)
         if self.error is not None:
             raise self.error
-        return Path("/registry") / version.ref
+        self.used[version.ref] += 1
+        try:
+            yield Path("/registry") / version.ref
+        finally:
+            self.used[version.ref] -= 1
 
 
 @dataclass
@@ -197,10 +221,9 @@ class View:
     """The registry as replicas see it."""
 
     catalog: Catalog
-    files: Files
 
-    async def adapter_path(self, manifest: AdapterManifest) -> Path:
-        return await self.files.path_of(manifest)
+    async def know(self, ref: str) -> None:
+        raise AssertionError(f"the manifest of {ref} was read already")
 
 
 @dataclass
@@ -221,6 +244,17 @@ SPECIALISTS = (
     {"name": "rag", "collection": "handbook", "retrieval": {"k": 2}},
     {"name": "again", "collection": "handbook", "retrieval": {"rerank": {"by": "model", "depth": 9, "weight": 0.5}}},
     {"name": "lenient", "collection": "handbook", "retrieval": {"on_failure": "answer"}},
+    {
+        "name": "narrow",
+        "collection": "handbook",
+        "retrieval": {"filter": {"field": "metadata.kind", "op": "==", "value": "open"}},
+    },
+    {
+        "name": "strict",
+        "collection": "handbook",
+        "retrieval": {"refusal": "The handbook is silent.", "timeout_s": 0.2},
+    },
+    {"name": "talker", "collection": "handbook", "retrieval": {"turns": 3, "skip_small_talk": True}},
     {"name": "both", "collection": "handbook", "adapter": "ropes@stable"},
     {"name": "soft", "adapter": "ropes@2", "fallback": "base"},
     {"name": "orphan", "adapter": "gone@1"},
@@ -240,7 +274,17 @@ def keyed() -> Graph:
     return make_graph(keys=True)
 
 
-def make_graph(*, keys: bool) -> Graph:
+def count_words(text: str) -> int:
+    return len(text.split())
+
+
+def make_graph(
+    *,
+    keys: bool,
+    count_tokens: Callable[[str], int] = count_words,
+    registry: Path = Path("/absent/registry"),
+    draining: Draining | None = None,
+) -> Graph:
     engine, adapters, passages, files = EngineApp(), Adapters(), Passages(), Files()
     principals: dict[str, Principal] = {}
     specialists = [Specialist.model_validate(document) for document in SPECIALISTS]
@@ -249,7 +293,8 @@ def make_graph(*, keys: bool) -> Graph:
         revision=1,
         base_name="base",
         specialists={specialist.name: specialist for specialist in specialists},
-        adapters={"ropes@1": first, "ropes@2": second, "ropes@stable": first},
+        adapters={"ropes@1": first, "ropes@2": second},
+        entries={"ropes": AdapterEntry(versions=(1, 2), stable=1)},
     )
 
     args = AppArgs(
@@ -266,10 +311,12 @@ def make_graph(*, keys: bool) -> Graph:
     )
     app = assemble_layers(
         engine,
-        view=View(catalog, files),
+        view=View(catalog),
+        files=files.use,
+        admin=Admin(AdapterRegistry(registry), base=BASE, max_lora_rank=16),
         residency=Residency(adapters, capacity=2, wait_s=1.0),
         retriever=passages,
-        count_tokens=lambda text: len(text.split()),
+        count_tokens=count_tokens,
         max_model_len=1000,
         engine=EngineState(lives=lambda: engine.lives, requests=lambda: 0, tokens_so_far=lambda _: (7, 3)),
         check_key=principals.get if keys else None,
@@ -277,6 +324,7 @@ def make_graph(*, keys: bool) -> Graph:
         telemetry=None,
         quota=Quota(shared=None, when_away="local", retry_s=1.0),
         args=args,
+        draining=draining,
     )
     headers = {"x-request-id": "r1"}
     client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://graftwork", headers=headers)

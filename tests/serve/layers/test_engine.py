@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 from pydantic import JsonValue
@@ -67,9 +68,70 @@ def test_usage_is_read_by_whichever_names_a_route_has(answer: object, usage: Usa
     assert usage_of(answer) == usage  # type: ignore[arg-type]
 
 
-def test_an_error_inside_of_a_stream_gets_the_shape_of_all_others() -> None:
-    event = b'data: {"error":{"message":"It\\nbroke","type":"BadRequestError","param":null,"code":400}}\n\n'
-    error = json.loads(reshaped(event)[6:])["error"]
-    assert (error["code"], error["type"], error["message"]) == ("invalid_request", "invalid_request_error", "It broke")
-    event = b'data: {"error":{"message":"/usr/lib","type":"InternalServerError","param":null,"code":500}}\n\n'
-    assert b"/usr" not in reshaped(event)
+@pytest.mark.parametrize(
+    ("event", "code", "error"),
+    [
+        (
+            b'data: {"error":{"message":"It\\nbroke","type":"BadRequestError","param":null,"code":400}}\n\n',
+            "invalid_request",
+            {"type": "invalid_request_error", "message": "It broke"},
+        ),
+        (
+            b'data: {"error": {"message":"/usr/lib","type":"InternalServerError","param":null,"code":500}}\n\n',
+            "internal_error",
+            {"type": "server_error"},
+        ),
+        (
+            b'event: error\ndata: {"type":"error","error":{"type":"internal_error","message":"/usr/lib"}}\n\n',
+            "internal_error",
+            {"type": "server_error"},
+        ),
+    ],
+)
+def test_an_error_inside_of_a_stream_gets_the_shape_of_all_others(
+    event: bytes, code: str, error: dict[str, str]
+) -> None:
+    shaped, found = reshaped(event)
+    assert found == code
+    assert b"/usr" not in shaped
+    assert shaped.endswith(b"\n\n")
+    assert shaped.splitlines()[:-2] == event.splitlines()[:-2]
+    content = json.loads(shaped.split(b"data: ")[1])
+    assert content.get("type") == ("error" if event.startswith(b"event") else None)
+    assert {**error, "code": code}.items() <= content["error"].items()
+
+
+def test_an_event_of_another_shape_passes_and_is_still_an_error() -> None:
+    event = b'event: response.failed\ndata: {"type":"response.failed","response":{}}\n\n'
+    assert reshaped(event) == (event, "internal_error")
+
+
+@pytest.mark.parametrize("model", ["base", "rag"])
+async def test_a_request_is_parsed_and_written_once_and_so_is_its_answer(
+    graph: Graph, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[str] = []
+    loads, dumps = json.loads, json.dumps
+
+    def ours() -> bool:
+        return str(sys._getframe(2).f_globals["__name__"]).startswith("serve.")
+
+    def count_loads(text: str | bytes, **options: object) -> object:
+        found = loads(text, **options)
+        if ours():
+            counted.extend(f"parse {word}" for word in ("QUESTION", "Twelve") if word in dumps(found))
+        return found
+
+    def count_dumps(value: object, **options: object) -> str:
+        text = dumps(value, **options)
+        if ours():
+            counted.extend(f"write {word}" for word in ("QUESTION", "Twelve") if word in text)
+        return text
+
+    monkeypatch.setattr(json, "loads", count_loads)
+    monkeypatch.setattr(json, "dumps", count_dumps)
+    body = {"model": model, "messages": [{"role": "user", "content": "QUESTION"}]}
+    assert (await graph.client.post(CHAT, json=body)).status_code == 200
+    answered = ["parse Twelve"] if model == "base" else ["parse Twelve", "write Twelve"]
+    # The engine's stand-in writes the answer, too, by `send_json`.
+    assert counted == ["parse QUESTION", "write QUESTION", "write Twelve", *answered]

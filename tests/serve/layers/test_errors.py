@@ -38,6 +38,7 @@ async def breaks_later(_: Request) -> Response:
 
 ANSWERS = {
     "/findings": lambda: vllm_error(400, FINDINGS),
+    "/file": lambda: vllm_error(400, "No chat template at /usr/share/templates/a.jinja, see /v1/models."),
     "/longer": lambda: vllm_error(400, "This model's maximum context length\nis 1024 tokens."),
     "/engine": lambda: vllm_error(500, "Traceback: /usr/lib/vllm/core.py"),
     "/detail": lambda: JSONResponse({"detail": "Not Found"}, status_code=404),
@@ -70,6 +71,7 @@ def client() -> httpx.AsyncClient:
     [
         ("/findings", 400, "invalid_request", "messages: Field required; tools.0: Input isn't a tool."),
         ("/longer", 400, "invalid_request", "This model's maximum context length is 1024 tokens."),
+        ("/file", 400, "invalid_request", "No chat template at <path>, see /v1/models."),
         ("/engine", 500, "internal_error", "The server failed"),
         ("/detail", 404, "not_found", "Not Found"),
         ("/list", 422, "invalid_request", "Unprocessable"),
@@ -112,6 +114,37 @@ async def test_an_exception_is_a_500_without_its_text(
 async def test_an_exception_in_the_middle_of_an_answer_breaks_it_off(client: httpx.AsyncClient) -> None:
     with pytest.raises(RuntimeError, match="later"):
         await client.get("/later")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/usr/lib/python3.11/json.py",
+        "/home/ada/.cache/model-7/config.json",
+        "/root",
+        "/data/models/base@1",
+        "~/models/base",
+        "/x/y",
+        "file:///srv/template.jinja",
+        "vllm/entrypoints/openai/serving.py",
+    ],
+)
+def test_a_message_names_no_file(path: str) -> None:
+    for before, after in (("cannot read '", "'."), ("see ", ", line 3"), ("(", ")"), ("path=", ""), ("", ": no such")):
+        assert sentence(before + path + after) == before + "<path>" + after
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "See https://docs.vllm.ai/en/latest/models.html or http://127.0.0.1:8000/usr/x.",
+        "Call POST /v1/chat/completions, /v1/models/base, /tokenize or GET /readyz.",
+        "either input/output or and/or, 1/2, image/png and s3://bucket/key/x.",
+        "</think> is no <|im_end|>, nor is ^/[a-z]+/b$ or //.",
+    ],
+)
+def test_urls_and_paths_of_the_api_stay(text: str) -> None:
+    assert sentence(text) == text
 
 
 def test_a_very_long_message_is_cut() -> None:

@@ -134,6 +134,18 @@ async def test_the_check_of_an_adapters_files_counts_as_waiting_for_it(
     assert "were still being checked after 1 s" in caplog.text
 
 
+async def test_an_adapters_files_are_kept_for_the_length_of_its_request(graph: Graph) -> None:
+    graph.engine.lasts_s = 0.1
+    asked = asyncio.create_task(graph.client.post(CHAT, json=ask("both")))
+    while not graph.files.used["ropes@1"]:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    while not graph.engine.requests:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    assert graph.files.used["ropes@1"] == 1
+    assert (await asked).status_code == 200
+    assert graph.files.used["ropes@1"] == 0
+
+
 async def test_a_fallback_to_the_base_is_marked(graph: Graph) -> None:
     graph.adapters.refuse = {2}
     response = await graph.client.post(CHAT, json=ask("soft"))
@@ -214,10 +226,13 @@ async def test_models_lists_base_specialists_and_adapters(graph: Graph) -> None:
         "both",
         "forgiving",
         "lenient",
+        "narrow",
         "orphan",
         "plain",
         "rag",
         "soft",
+        "strict",
+        "talker",
         "ropes@1",
         "ropes@2",
         "embedder",

@@ -50,3 +50,24 @@ async def test_a_client_that_leaves_pays_what_the_engine_has_done(limited: Graph
     assert limited.engine.cancelled == 4
     response = await limited.client.post(CHAT, json=ask("base", max_tokens=40, stream=True), headers=ADA)
     assert response.status_code == 200
+
+
+async def test_an_answer_without_a_limit_is_as_long_as_the_keys_tokens_let_it_be(limited: Graph) -> None:
+    response = await limited.client.post(CHAT, json=ask("base"), headers=ADA)
+    assert response.status_code == 200
+    sent = limited.engine.requests[-1]
+    assert sent["max_completion_tokens"] == 100 - 17  # 17 are reserved for the question
+    response = await limited.client.post(CHAT, json=ask("base"), headers=ADA)
+    assert response.status_code == 429
+    assert "has no `max_completion_tokens`" in response.json()["error"]["message"]
+    response = await limited.client.post(CHAT, json=ask("base", max_tokens=20), headers=ADA)
+    assert response.status_code == 200
+    assert "max_completion_tokens" not in limited.engine.requests[-1]
+
+
+async def test_an_answer_without_a_limit_keeps_it_where_the_key_has_tokens_enough(keyed: Graph) -> None:
+    for name, limits in (("ada", Limits(tokens_per_minute=5_000)), ("ben", Limits())):
+        keyed.principals[name] = Principal(tenant="a", key_id=name, limits=limits)
+        headers = {"authorization": f"Bearer {name}"}
+        assert (await keyed.client.post(CHAT, json=ask("base"), headers=headers)).status_code == 200
+        assert "max_completion_tokens" not in keyed.engine.requests[-1]

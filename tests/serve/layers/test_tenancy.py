@@ -12,7 +12,7 @@ from tests.serve.layers.test_layers import ask
 ADA = {"authorization": "Bearer ada"}
 BOB = {"authorization": "Bearer bob"}
 MESSAGE = {"role": "user", "content": "Hi"}
-BODIES = {"messages": [MESSAGE], "prompt": "Hi", "input": "Hi", "max_tokens": 4, "tokens": [1]}
+BODIES = {"messages": [MESSAGE], "prompt": "Hi", "input": "Hi", "max_tokens": 4, "tokens": [1], "query": "Hi"}
 
 
 @pytest.fixture
@@ -23,8 +23,10 @@ def tenants(keyed: Graph) -> Graph:
 
 
 async def test_documents_are_searched_for_the_keys_tenant_whatever_the_body_says(tenants: Graph) -> None:
-    body = ask("rag", tenant="b", user="b", graftwork={"tenant": "b"})
+    mine = {"field": "title", "op": "==", "value": 'x" or tenant == "b'}
+    body = ask("rag", tenant="b", user="b", graftwork={"filter": mine})
     assert (await tenants.client.post(CHAT.path, json=body, headers=ADA)).status_code == 200
+    assert (await tenants.client.post(CHAT.path, json=ask("rag", graftwork={"tenant": "b"}), headers=ADA)).is_error
     assert [query.tenant for query in tenants.passages.queries] == ["a"]
 
 

@@ -4,12 +4,13 @@ import asyncio
 import shutil
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from deploy.local.ports import pick_free
 from serve.quota.counters import AwayError, SharedCounters
@@ -26,6 +27,20 @@ class RedisServer:
     @property
     def uri(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def client(self) -> Redis:
+        return Redis(port=self.port, decode_responses=True)
+
+    def taken(self, key_id: str) -> dict[str, int]:
+        """What is counted for a key now: requests and tokens of the last minutes, and streams."""
+        with self.client as client:
+            names = list(client.scan_iter(f"*graftwork/{key_id}/*"))
+            found = dict.fromkeys(("requests", "tokens", "streams"), 0)
+            for name in names:
+                kind = name.split("/")[2]
+                found[kind] += client.zcard(name) if kind == "streams" else int(client.get(name) or 0)
+            return found
 
     def start(self) -> None:
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder)]
@@ -68,3 +83,45 @@ async def counting_in(redis_server: RedisServer) -> AsyncIterator[SharedCounters
 async def shared(redis_server: RedisServer) -> AsyncIterator[SharedCounters]:
     async with counting_in(redis_server) as counters:
         yield counters
+
+
+async def until(found: Callable[[], object], *, limit_s: float = 10.0) -> None:
+    """Return once something is so; what Redis hears of late comes late on busy cores too."""
+    async with asyncio.timeout(limit_s):
+        while not found():  # noqa: ASYNC110  Redis tells nobody
+            await asyncio.sleep(0.01)
+
+
+@dataclass
+class SlowWay:
+    """A way to a Redis on which every answer takes a while."""
+
+    port: int
+    delay_s: float
+
+    @property
+    def uri(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+
+@asynccontextmanager
+async def slow_way(redis_server: RedisServer, *, delay_s: float) -> AsyncIterator[SlowWay]:
+    way = SlowWay(0, delay_s)
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, late: bool) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(2**16):
+                if late:
+                    await asyncio.sleep(way.delay_s)
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        theirs, ours = await asyncio.open_connection("127.0.0.1", redis_server.port)
+        await asyncio.gather(forward(reader, ours, late=False), forward(theirs, writer, late=True))
+
+    server = await asyncio.start_server(connect, "127.0.0.1", 0)
+    way.port = server.sockets[0].getsockname()[1]
+    yield way
+    server.close()

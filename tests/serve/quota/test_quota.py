@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 
 from indexer.errors import InputError, UnavailableError
 from serve.principal import Limits, Principal
-from serve.quota.counters import Counters, LocalCounters, SharedCounters
-from serve.quota.quota import LEASE_S, Held, Quota, QuotaExceededError
-from tests.serve.quota.conftest import RedisServer, counting_in
+from serve.quota.counters import AwayError, Counters, LocalCounters, SharedCounters
+from serve.quota.held import LEASE_S, WAITS_S, Held
+from serve.quota.quota import Quota, QuotaExceededError, open_quota
+from serve.quota.settings import QuotaSettings
+from serve.telemetry.metrics import Definition, Metrics
+from tests.serve.quota.conftest import RedisServer, counting_in, slow_way, until
 
 MINUTE = 60.0
 
@@ -179,7 +182,7 @@ async def test_two_hundred_at_once_never_exceed_a_limit(counters: Counters, cloc
 
 
 async def test_requests_that_are_cancelled_at_random_leave_no_stream_taken(
-    shared: SharedCounters, clock: Clock
+    shared: SharedCounters, redis_server: RedisServer, clock: Clock
 ) -> None:
     quota, ada, chance = replica(shared, clock=clock).quota, key("leaving", streams=300), random.Random(1)
 
@@ -195,8 +198,7 @@ async def test_requests_that_are_cancelled_at_random_leave_no_stream_taken(
         await asyncio.sleep(chance.random() / 500)
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    await asyncio.sleep(0.1)
-    assert await shared.hold("graftwork/leaving/streams", "only", limit=1, lasts_s=1.0)
+    await until(lambda: not redis_server.taken("leaving")["streams"])
 
 
 async def test_the_streams_of_a_replica_that_died_come_free(redis_server: RedisServer, shared: SharedCounters) -> None:
@@ -210,6 +212,97 @@ async def test_the_streams_of_a_replica_that_died_come_free(redis_server: RedisS
     now.now += 2
     assert await counters.hold("dead", "b", limit=1, lasts_s=LEASE_S)
     await counters.close()
+
+
+async def test_whoever_leaves_while_it_is_counted_has_taken_nothing(
+    shared: SharedCounters, redis_server: RedisServer, clock: Clock
+) -> None:
+    keys = [key(f"left-{number}", requests_per_minute=9, tokens_per_minute=99, streams=9) for number in range(30)]
+    async with slow_way(redis_server, delay_s=0.02) as way:
+        counters = SharedCounters(way.uri, timeout_s=2.0)
+        quota = replica(counters, clock=clock).quota
+        asking = [asyncio.create_task(taken(quota, ada, tokens=50, stream=True)) for ada in keys]
+        for task in asking:
+            await asyncio.sleep(0.004)
+            task.cancel()
+        ended = await asyncio.gather(*asking, return_exceptions=True)
+        left = [ada for ada, end in zip(keys, ended, strict=True) if isinstance(end, asyncio.CancelledError)]
+        assert len(left) > 5
+        await until(lambda: not any(any(redis_server.taken(str(ada.key_id)).values()) for ada in left))
+        await asyncio.gather(*(held.settle(0) for held in ended if isinstance(held, Held)))
+        await counters.close()
+
+
+async def test_a_settlement_is_done_to_its_end_whoever_leaves(
+    shared: SharedCounters, redis_server: RedisServer, clock: Clock
+) -> None:
+    quota, ada = replica(shared, clock=clock).quota, key("settled", tokens_per_minute=99, streams=1)
+    held = await taken(quota, ada, tokens=50, stream=True)
+    settling = asyncio.create_task(held.settle(7))
+    await asyncio.sleep(0)
+    settling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await settling
+    await until(lambda: redis_server.taken("settled") == {"requests": 0, "tokens": 7, "streams": 0})
+
+
+async def test_what_cannot_be_given_back_at_once_is_given_back_later_and_once(
+    shared: SharedCounters, redis_server: RedisServer, clock: Clock
+) -> None:
+    ada = key("later", tokens_per_minute=99, streams=1)
+    async with slow_way(redis_server, delay_s=0.0) as way:
+        counters = SharedCounters(way.uri, timeout_s=0.2)
+        held = await taken(replica(counters, clock=clock).quota, ada, tokens=50, stream=True)
+        way.delay_s = 0.6  # Redis does what it is told, and nobody hears of it in time
+        await held.settle(7)
+        way.delay_s = 0.0
+        await until(lambda: redis_server.taken("later")["tokens"] == 7)
+        await asyncio.sleep(WAITS_S[0] + WAITS_S[1] + 1.0)
+        assert redis_server.taken("later") == {"requests": 0, "tokens": 7, "streams": 0}
+        await counters.close()
+
+
+class KeepsLeases(LocalCounters):
+    """Counts that get a lease back at the third try."""
+
+    tries = 0
+
+    async def release(self, name: str, member: str) -> None:
+        self.tries += 1
+        if self.tries < 3:
+            raise AwayError("gone")
+        await super().release(name, member)
+
+
+async def test_tokens_are_settled_also_where_the_stream_cannot_be_given_back_at_once(clock: Clock) -> None:
+    counters = KeepsLeases()
+    quota, ada = replica(counters, clock=clock).quota, key(tokens_per_minute=99, streams=1)
+    await (await taken(quota, ada, tokens=50, stream=True)).settle(7)
+    assert await counters.get(f"graftwork/k/tokens/{int(clock.now // MINUTE)}") == 7
+    assert (await refused(quota, ada, stream=True)).limit == "streams"
+    await until(lambda: counters.tries == 3)
+    await taken(quota, ada, stream=True)
+
+
+@pytest.mark.parametrize("when_away", ["local", "refuse"])
+async def test_what_redis_refuses_to_count_concerns_no_other_key(
+    when_away: str, shared: SharedCounters, redis_server: RedisServer, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = replica(shared, clock=clock, when_away=when_away)
+    ada, ben = key(f"refused-{when_away}", streams=9), key(f"other-{when_away}", requests_per_minute=9)
+    with redis_server.client as client:
+        client.set(f"graftwork/{ada.key_id}/streams", "no set of leases")
+    for _ in range(3):
+        if when_away == "refuse":
+            with pytest.raises(UnavailableError, match="cannot be counted now"):
+                await one.quota.acquire(ada, tokens=1, stream=True)
+        else:
+            await (await taken(one.quota, ada, stream=True)).settle(0)
+        await taken(one.quota, ben)
+    assert len(one.met_away) == 3
+    assert redis_server.taken(str(ben.key_id))["requests"] == 3
+    assert "is away" not in caplog.text
+    assert "does not count (WRONGTYPE" in caplog.text
 
 
 @pytest.mark.parametrize("when_away", ["local", "refuse"])
@@ -244,6 +337,23 @@ async def test_a_redis_that_goes_and_comes_back(
                 came_back = len(one.met_away) == before
             await asyncio.sleep(0.05)
     assert await shared.get(f"graftwork/back-{when_away}/requests/{int(clock.now // MINUTE)}") == 1
+
+
+@pytest.mark.parametrize("when_away", ["local", "refuse"])
+async def test_the_metric_counts_requests_that_met_redis_away(when_away: str) -> None:
+    values: list[tuple[str, float]] = []
+
+    def record(metric: Definition, value: float, labels: dict[str, str]) -> None:
+        values.append((metric.name, value))
+
+    metrics = Metrics(record, max_label_values=9)
+    limits = QuotaSettings.model_validate({"storage": "redis://127.0.0.1:1/0", "when_away": when_away})
+    quota = open_quota(limits, on_away=metrics.count_quota_away)
+    assert await quota.acquire(key(), tokens=1, stream=False) is None
+    for _ in range(2):
+        with suppress(UnavailableError):
+            await quota.acquire(key(requests_per_minute=9), tokens=1, stream=False)
+    assert values == [("graftwork_quota_away_total", 1)] * 2
 
 
 async def test_an_address_where_nothing_is_costs_the_first_request_only(clock: Clock) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from indexer.errors import UnavailableError
-from serve.residency.manager import EngineAdapter, Residency
+from serve.residency.engine import EngineAdapter
+from serve.residency.manager import Residency
 
 
 class RecordingEngine:
@@ -39,9 +40,39 @@ class RecordingEngine:
             raise UnavailableError(f"kept {adapter.engine_name}")
         self.loaded.discard(adapter.engine_id)
 
+    async def list_adapters(self) -> frozenset[int]:
+        found = frozenset(self.loaded)
+        await asyncio.sleep(0.001)
+        return found
+
 
 def adapter(number: int) -> EngineAdapter:
     return EngineAdapter(engine_id=number, engine_name=f"a{number}@1", path=Path(f"/a{number}"))
+
+
+async def test_files_are_needed_from_the_wait_for_an_adapter_until_the_engine_has_let_it_go() -> None:
+    engine = RecordingEngine(load_s=0.02)
+    residency = Residency(engine, capacity=1, wait_s=1)
+    done = asyncio.Event()
+
+    async def request(number: int) -> None:
+        async with residency.lease(adapter(number)):
+            await done.wait()
+
+    asked = [asyncio.create_task(request(1))]
+    await asyncio.sleep(0)
+    assert residency.needed == {"a1@1"}
+    while not residency.resident:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    asked.append(asyncio.create_task(request(2)))
+    await asyncio.sleep(0.01)
+    assert residency.needed == {"a1@1", "a2@1"}
+    residency.keep(pinned=[adapter(3)], retired=())
+    assert residency.needed == {"a1@1", "a2@1", "a3@1"}
+    residency.keep(pinned=[], retired=())
+    done.set()
+    await asyncio.gather(*asked)
+    assert residency.needed == {"a2@1"}
 
 
 async def test_requests_for_one_adapter_share_one_load() -> None:
@@ -74,9 +105,9 @@ async def test_many_adapters_on_few_places_are_all_served_and_never_evicted_in_u
 
 
 async def test_no_place_in_time_is_one_clear_refusal() -> None:
-    residency = Residency(RecordingEngine(), capacity=1, wait_s=0.03)
+    residency = Residency(RecordingEngine(), capacity=1, wait_s=0.3)
     async with residency.lease(adapter(1)):
-        with pytest.raises(UnavailableError, match=r"a2@1 found no place among 1 within 0.03 s"):
+        with pytest.raises(UnavailableError, match=r"a2@1 found no place among 1 within 0.3 s"):
             async with residency.lease(adapter(2)):
                 pytest.fail("the only place is taken")
     async with residency.lease(adapter(2)):
@@ -174,3 +205,147 @@ async def test_a_waiter_that_leaves_lets_others_evict_what_it_waited_for() -> No
     residency._loading[1].add_done_callback(lambda _: leaving.cancel())
     await asyncio.wait_for(staying, timeout=1)
     assert engine.loaded == {2}
+
+
+async def stream(residency: Residency, number: int, *, until: float, rests_s: float = 0.0) -> list[float]:
+    """Asks for one adapter again and again; the seconds that each turn was waited for."""
+    clock = asyncio.get_running_loop().time
+    waits = []
+    while clock() < until:
+        since = clock()
+        async with residency.lease(adapter(number)):
+            waits.append(clock() - since)
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(rests_s)
+    return waits
+
+
+async def test_an_adapter_that_is_always_in_use_gives_way_after_its_cycle() -> None:
+    """Four overlapping streams never leave the only slot empty by themselves."""
+    engine = RecordingEngine(load_s=0.001)
+    residency = Residency(engine, capacity=1, wait_s=5, cycle_s=0.05)
+    until = asyncio.get_running_loop().time() + 1.0
+    constant = [asyncio.create_task(stream(residency, 1, until=until)) for _ in range(4)]
+    await asyncio.sleep(0.02)
+    waits = await stream(residency, 2, until=until, rests_s=0.05)
+    await asyncio.gather(*constant)
+    assert len(waits) >= 5
+    assert max(waits) < 0.3
+    assert residency.standing.swaps >= 10
+
+
+async def test_64_adapters_on_4_slots_have_all_their_turn_within_the_bound() -> None:
+    """The popular ones ask without pause, as a Zipf mix would; the bound is that of `Residency`'s docstring."""
+    engine = RecordingEngine(load_s=0.002)
+    cycle_s, request_s, slack_s = 0.03, 0.01, 0.06
+    residency = Residency(engine, capacity=4, wait_s=30, cycle_s=cycle_s)
+    until = asyncio.get_running_loop().time() + 3.0
+    streams = [
+        asyncio.create_task(stream(residency, number, until=until))
+        for number in range(1, 65)
+        for _ in range(max(1, 16 // number))
+    ]
+    waits = await asyncio.gather(*streams)
+    assert engine.most <= 4
+    assert set(engine.loads) == set(range(1, 65))
+    bound_s = (64 / 4) * (cycle_s + request_s + engine.load_s + slack_s)
+    assert max(wait for line in waits for wait in line) < bound_s
+    assert min(len(line) for line in waits) >= 2
+    assert residency.standing.worst_wait_s < bound_s
+
+
+async def test_no_more_adapters_are_in_use_at_once_than_there_are_slots() -> None:
+    residency = Residency(RecordingEngine(), capacity=6, slots=2, wait_s=5, cycle_s=0.02)
+    most = 0
+
+    async def request(number: int) -> None:
+        nonlocal most
+        async with residency.lease(adapter(number)):
+            most = max(most, residency.standing.in_use)
+            await asyncio.sleep(0.005)
+
+    await asyncio.gather(*(request(1 + n % 6) for n in range(48)))
+    assert most == 2
+    assert residency.standing.resident == 6
+    assert residency.standing.swaps == 0
+
+
+async def test_a_pinned_adapter_is_loaded_and_stays() -> None:
+    engine = RecordingEngine()
+    residency = Residency(engine, capacity=2, wait_s=1)
+    residency.keep(pinned=[adapter(1)], retired=())
+    assert residency.missing_pins() == {"a1@1": "it is being loaded"}
+    for number in (2, 3, 4, 5):
+        await use(residency, number)
+    assert 1 in engine.loaded
+    assert engine.loads[1] == 1
+    assert residency.missing_pins() == {}
+
+
+async def test_a_pinned_adapter_that_cannot_be_loaded_says_why_and_is_tried_again() -> None:
+    engine, now = RecordingEngine(refuse=frozenset({1})), 100.0
+    residency = Residency(engine, capacity=2, wait_s=1, clock=lambda: now)
+    residency.keep(pinned=[adapter(1)], retired=())
+    await asyncio.sleep(0.05)
+    assert residency.missing_pins() == {"a1@1": "no a1@1"}
+    engine.refuse = frozenset()
+    now += 6.0
+    residency.keep(pinned=[adapter(1)], retired=())
+    await asyncio.sleep(0.05)
+    assert residency.missing_pins() == {}
+
+
+async def test_more_pins_than_places_are_said() -> None:
+    residency = Residency(RecordingEngine(), capacity=1, wait_s=1)
+    residency.keep(pinned=[adapter(1), adapter(2)], retired=())
+    await asyncio.sleep(0.05)
+    assert residency.missing_pins() == {"a2@1": "2 adapters are pinned and 1 have a place"}
+
+
+async def test_a_retired_adapter_is_freed_when_its_last_request_has_ended() -> None:
+    engine = RecordingEngine()
+    residency = Residency(engine, capacity=2, wait_s=1)
+    async with residency.lease(adapter(1)):
+        residency.keep(pinned=(), retired={1})
+        await asyncio.sleep(0.02)
+        assert engine.loaded == {1}
+        assert residency.in_use_of({1}) == {"a1@1": 1}
+    await asyncio.sleep(0.02)
+    assert engine.loaded == set()
+
+
+async def test_what_the_engine_lost_or_has_besides_is_told_and_mended() -> None:
+    engine, events = RecordingEngine(), []
+    residency = Residency(engine, capacity=3, wait_s=1, on_event=events.append)
+    for number in (1, 2):
+        await use(residency, number)
+    async with residency.lease(adapter(3)):
+        engine.loaded -= {1, 3}
+        engine.loaded |= {77}
+        events.clear()
+        await residency.reconcile()
+        await asyncio.sleep(0.05)
+        assert engine.loaded == {2, 3}
+    assert residency.resident == ("a2@1", "a3@1")
+    told = [(event.kind, event.adapter) for event in events]
+    assert [each for each in told if each[0] in ("lost", "stray")] == [
+        ("lost", "a1@1"),
+        ("lost", "a3@1"),
+        ("stray", "number 77"),
+    ]
+    await use(residency, 1)
+    assert engine.loads[1] == 2
+
+
+async def test_an_engine_that_agrees_has_nothing_mended_while_adapters_come_and_go() -> None:
+    engine, events = RecordingEngine(), []
+    residency = Residency(engine, capacity=2, wait_s=5, cycle_s=0.02, on_event=events.append)
+
+    async def look() -> None:
+        for _ in range(50):
+            await residency.reconcile()
+            await asyncio.sleep(0.002)
+
+    requests = [use(residency, 1 + n % 5) for n in range(60)]
+    await asyncio.gather(look(), *requests)
+    assert {event.kind for event in events} == {"load", "evict"}
