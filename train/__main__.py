@@ -36,12 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = load_settings(options.settings, options.set, environment=os.environ)
         request = TrainRequest(
-            dataset=options.dataset,
+            datasets=tuple(options.datasets),
             name=options.name,
             workers=options.workers,
             time_budget_s=options.time_budget_s,
-            eval_dataset=options.eval_dataset,
+            eval_datasets=tuple(options.eval_dataset),
             run_name=options.run_name,
+            gate=options.gate,
         )
         result = run_training(
             request,
@@ -117,11 +118,14 @@ def _section(file: Path) -> Mapping[str, object]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m train", description="Fine-tune a LoRA adapter and publish it.")
-    parser.add_argument("dataset", type=Path, help="chat dataset, JSON lines with `messages`")
+    parser.add_argument(
+        "datasets", nargs="+", metavar="DATASET", help="JSON lines: a file, a pattern, an object; =2 weighs it"
+    )
     parser.add_argument("--name", required=True, help="name of the adapter")
     parser.add_argument("--workers", type=int, help="Ray Train workers (default: as the settings say)")
     parser.add_argument("--time-budget-s", type=float, help="stop at a step boundary in time to publish by then")
-    parser.add_argument("--eval-dataset", type=Path, help="chat dataset to measure the loss on at the end")
+    parser.add_argument("--eval-dataset", action="append", default=[], help="what to measure base and adapter on")
+    parser.add_argument("--gate", help='publish only if the scores are so, for example "f1>=0.40, forgetting<=0.05"')
     parser.add_argument("--run-name", help="name of the run; an existing one is gone on with")
     parser.add_argument("--settings", type=Path, help="YAML file of settings, or one with a `train` section")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; may be repeated")

@@ -11,9 +11,13 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from indexer.errors import InputError
+from pydantic import JsonValue
 
-Turns = list[dict[str, str]]
+from indexer.errors import InputError
+from train.data.row import Example
+
+Turns = list[dict[str, JsonValue]]
+Tools = list[dict[str, JsonValue]]
 
 _Q = r"""(?:'|")"""
 _NEWLINE = r"(?:\\n|\n)"
@@ -51,6 +55,9 @@ class Tokenizer(Protocol):
     def apply_chat_template(self, conversation: Turns, **options: object) -> object:
         """Render or tokenise a conversation."""
 
+    def decode(self, token_ids: list[int]) -> str:
+        """Return the text of tokens."""
+
 
 def training_template(tokenizer: Tokenizer, *, given: str | None = None, base_name: str) -> str:
     """Return a template with `{% generation %}` markers that renders what the tokenizer's own template renders.
@@ -72,11 +79,11 @@ def training_template(tokenizer: Tokenizer, *, given: str | None = None, base_na
             f"The chat template of {base_name} cannot be marked for assistant-only loss; set train.chat_template to a "
             "Jinja file that renders the same text with {% generation %} around the assistant's content."
         )
-    check_same_text(tokenizer, marked, _PROBES)
+    check_same_text(tokenizer, marked, ((turns, []) for turns in _PROBES))
     return marked
 
 
-def check_same_text(tokenizer: Tokenizer, marked: str, conversations: Iterable[Turns]) -> None:
+def check_same_text(tokenizer: Tokenizer, marked: str, conversations: Iterable[tuple[Turns, Tools]]) -> None:
     """Compare renderings of a marked template with those of the tokenizer's own template.
 
     Conversations that the own template refuses are passed over.
@@ -84,16 +91,44 @@ def check_same_text(tokenizer: Tokenizer, marked: str, conversations: Iterable[T
     Raises:
         InputError: A rendering differs.
     """
-    for turns in conversations:
+    for turns, tools in conversations:
         for prompt, open_turn in ((turns, False), (turns[:-1], True)):
-            expected = _render(tokenizer, prompt, None, open_turn=open_turn) if prompt else None
+            expected = _render(tokenizer, prompt, None, tools=tools, open_turn=open_turn) if prompt else None
             if expected is None:
                 continue
-            found = _render(tokenizer, prompt, marked, open_turn=open_turn)
+            found = _render(tokenizer, prompt, marked, tools=tools, open_turn=open_turn)
             if found != expected:
                 raise InputError(
                     "The training chat template renders other text than the base model's own: "
                     f"{_difference(expected, found or '')}; training on it would teach another format than is served."
+                )
+
+
+def check_tools_are_rendered(tokenizer: Tokenizer, template: str, examples: Iterable[Example]) -> None:
+    """See that a template shows what rows say of tools; many leave it out silently.
+
+    Raises:
+        InputError: The tools of a row, or a call of one, are not in its rendering.
+    """
+    for example in examples:
+        if not example.uses_tools:
+            continue
+        turns, tools = example.as_dicts(), [*example.tools]
+        shown = _render(tokenizer, turns, template, tools=tools, open_turn=False)
+        quiet: Turns = [{key: value for key, value in turn.items() if key != "tool_calls"} for turn in turns]
+        without: tuple[tuple[str, Tools, Turns, bool], ...] = (
+            ("tools", [], turns, bool(tools)),
+            ("tool calls", tools, quiet, quiet != turns),
+        )
+        for what, known, said, there in without:
+            if (
+                there
+                and shown is not None
+                and shown == _render(tokenizer, said, template, tools=known, open_turn=False)
+            ):
+                raise InputError(
+                    f"{example.origin}: the chat template leaves out the {what} of the row, so that nothing of them is "
+                    "learnt; train a base model whose template has them, or give one by train.chat_template."
                 )
 
 
@@ -121,13 +156,18 @@ def _marked_by_trl(tokenizer: Tokenizer) -> str | None:
 
 
 def _render(
-    tokenizer: Tokenizer, turns: Sequence[dict[str, str]], template: str | None, *, open_turn: bool
+    tokenizer: Tokenizer,
+    turns: Sequence[dict[str, JsonValue]],
+    template: str | None,
+    *,
+    tools: Tools,
+    open_turn: bool,
 ) -> str | None:
     from jinja2 import TemplateError
 
     try:
         text = tokenizer.apply_chat_template(
-            list(turns), chat_template=template, tokenize=False, add_generation_prompt=open_turn
+            list(turns), tools=tools or None, chat_template=template, tokenize=False, add_generation_prompt=open_turn
         )
     except TemplateError:
         return None

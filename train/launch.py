@@ -46,7 +46,7 @@ def launch(prepared: PreparedRun, *, run_name: str, progress: ProgressCallback |
 
     Raises:
         UnavailableError: Ray is not initialised, or the cluster is too small for the workers.
-        GraftworkError: The workers failed more often than the settings allow.
+        GraftworkError: The workers failed more often than the settings allow, or the loss was out of hand.
     """
     settings = prepared.plan.settings
     check_cluster(settings)
@@ -56,10 +56,21 @@ def launch(prepared: PreparedRun, *, run_name: str, progress: ProgressCallback |
         result = _fit(trainer, feed, run_name=run_name, settings=settings)
     finally:
         feed.close()
-    if not isinstance(result.return_value, WorkerOutcome) or result.checkpoint is None:
+    outcome = result.return_value
+    if isinstance(outcome, WorkerOutcome) and outcome.fault is not None:
+        raise GraftworkError(_told(outcome, result, run_name=run_name))
+    if not isinstance(outcome, WorkerOutcome) or result.checkpoint is None:
         raise GraftworkError(f"The training run {run_name} ended without a checkpoint; see {result.path}.")
     adapter = Path(result.checkpoint.to_directory(str(scratch / "checkpoint")))
-    return LaunchedRun(outcome=result.return_value, adapter=adapter, path=result.path)
+    return LaunchedRun(outcome=outcome, adapter=adapter, path=result.path)
+
+
+def _told(outcome: WorkerOutcome, result: Result, *, run_name: str) -> str:
+    kept = "nothing of it was saved" if result.checkpoint is None else f"{result.checkpoint.path} is from before"
+    return (
+        f"The training run {run_name} ended at step {outcome.steps}, because {outcome.fault}; {kept}. Look at the rows "
+        "of these steps, or lower learning_rate or max_grad_norm and take another run name."
+    )
 
 
 def check_cluster(settings: TrainSettings) -> None:

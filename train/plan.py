@@ -9,6 +9,10 @@ from train.order import TrainingOrder
 from train.settings import TrainSettings
 from train.tokens import TokenRows
 
+# Folder of a checkpoint that holds the best adapter so far, where a run keeps it. transformers takes a folder right in
+# a checkpoint for one more adapter to load (`Trainer._load_from_checkpoint`).
+BEST = "best/adapter"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerPlan:
@@ -22,7 +26,7 @@ class WorkerPlan:
         settings: The training settings, workers of the request put in.
         dtype: Number type of weights and arithmetic, decided.
         order: The rows of every step.
-        eval_tokens: Tokens of the evaluation rows; 0 without.
+        measuring_tokens: What measuring at the end costs, in tokens of a forward pass.
         report_steps: Steps between reports.
         started: When the run was asked for, seconds since the epoch.
         deadline: When the published adapter is wanted, seconds since the epoch; None: no limit.
@@ -35,7 +39,7 @@ class WorkerPlan:
     settings: TrainSettings
     dtype: str
     order: TrainingOrder
-    eval_tokens: int
+    measuring_tokens: int
     report_steps: int
     started: float
     deadline: float | None
@@ -43,20 +47,33 @@ class WorkerPlan:
 
 @dataclass(frozen=True, slots=True)
 class WorkerRows:
-    """The tokenised datasets, carried apart from the plan through Ray's object store."""
+    """The tokenised datasets, carried apart from the plan through Ray's object store.
+
+    Attributes:
+        train: What is learned.
+        evaluation: What base and adapter are measured on; None where nothing was given.
+        general: What forgetting is measured on; None where it is not.
+    """
 
     train: TokenRows
-    evaluation: TokenRows | None
+    evaluation: TokenRows | None = None
+    general: TokenRows | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerOutcome:
-    """What rank 0 knows at the end; see `TrainResult` for the meaning of the fields."""
+    """What rank 0 knows at the end; see `TrainResult` for the meaning of the other fields.
+
+    Attributes:
+        fault: Why the run ended though it was not done; its adapter is not to be used.
+    """
 
     steps: int
     train_seconds: float
     first_loss: float | None
     final_loss: float | None
-    eval_loss: float | None
+    scores: dict[str, float]
     tokens: int
     tokens_per_s: float
+    best_step: int | None = None
+    fault: str | None = None

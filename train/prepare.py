@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 from indexer.errors import InputError
+from train.answering import answered_rows, answering_tokens
 from train.base_model import BaseModelFiles, resolve_base
-from train.chat_template import Tokenizer, check_same_text, training_template
-from train.dataset import ChatExample, hash_dataset, read_chat_dataset
+from train.chat_template import Tokenizer, check_same_text, check_tools_are_rendered, training_template
+from train.data.mixing import mixed
+from train.data.reading import SourceRows, read_dataset
+from train.data.row import Example
+from train.data.sources import find_sources
+from train.gate import Condition, check_measured, parse_gate
 from train.order import BatchShape, training_order
+from train.passed_through import check_lora_fields, check_trainer_fields, trainer_fields
 from train.plan import WorkerPlan, WorkerRows
 from train.registry.adapter_config import AdapterConfig
 from train.registry.checks import check_servable
 from train.registry.manifest import DatasetRecord
 from train.registry.names import check_name
+from train.scores import measured_names
 from train.settings import TrainSettings
 from train.tokens import TokenRows, encode_examples
 from train.types import TokenStatistics, TrainRequest
@@ -28,6 +36,7 @@ _BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 _REPORTS = 200
 # Rows of the dataset whose rendering is compared with the base model's own template.
 _COMPARED_ROWS = 200
+_GENERAL = Path(__file__).parent / "general.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +50,7 @@ class PreparedRun:
         template_sha256: Hex digest of the chat template that the rows were rendered with.
         plan: What the workers get.
         rows: The tokenised rows.
+        gate: What the scores must be for the adapter to be published.
     """
 
     base: BaseModelFiles
@@ -49,6 +59,7 @@ class PreparedRun:
     template_sha256: str
     plan: WorkerPlan
     rows: WorkerRows
+    gate: tuple[Condition, ...] = ()
 
 
 def prepare_run(request: TrainRequest, *, settings: TrainSettings) -> PreparedRun:
@@ -56,7 +67,8 @@ def prepare_run(request: TrainRequest, *, settings: TrainSettings) -> PreparedRu
 
     Raises:
         InputError: A bad name, bad rows, a rank above the limit, target modules the base lacks, rows without a token
-            to learn, a chat template that cannot be marked, or a time budget of no seconds.
+            to learn, a chat template that cannot be marked, a time budget of no seconds, or a gate on what is not
+            measured.
         NotFoundError: The dataset or the base model does not exist.
     """
     started = time.time()
@@ -66,45 +78,92 @@ def prepare_run(request: TrainRequest, *, settings: TrainSettings) -> PreparedRu
     if request.workers is not None:
         settings = settings.model_copy(update={"workers": request.workers})
     _check_numbers(request, settings)
-    examples = read_chat_dataset(request.dataset)
-    held_out = None if request.eval_dataset is None else read_chat_dataset(request.eval_dataset)
-    base = resolve_base(settings.base_model, models_dir=settings.models_dir)
-    check_servable(_intended(settings), max_rank=settings.max_rank, base=base)
-
-    tokenizer = _load_tokenizer(base.path)
-    template = training_template(tokenizer, given=_given_template(settings), base_name=base.name)
-    check_same_text(tokenizer, template, (example.as_dicts() for example in examples[:_COMPARED_ROWS]))
-    rows, statistics = _encode(examples, request.dataset, tokenizer, template, settings)
-    evaluation = None
-    if held_out is not None and request.eval_dataset is not None:
-        evaluation, _ = _encode(held_out, request.eval_dataset, tokenizer, template, settings)
-
+    _check_followed(request, settings)
+    gate = _gate(request, settings)
+    source = open_tokens(request.datasets, settings=settings)
+    held_out = read_dataset(find_sources(request.eval_datasets)) if request.eval_datasets else ()
+    unrelated = read_dataset(find_sources(_general(settings))) if settings.general_dataset != [] else ()
+    check_lora_fields(settings.lora)
+    if settings.trainer:
+        check_trainer_fields(settings.trainer, known=trainer_fields())
+    check_servable(_intended(settings), max_rank=settings.max_rank, base=source.base)
+    rows, statistics = source.encode(source.examples, max_length=settings.max_length)
+    evaluation = _measured_rows(held_out, source=source, settings=settings)
+    general = _measured_rows(unrelated, source=source, settings=settings)
     shape = BatchShape(settings.workers, settings.per_device_batch_size, settings.gradient_accumulation)
     order = training_order(
         rows.lengths, shape=shape, epochs=settings.epochs, max_steps=settings.max_steps, seed=settings.seed
     )
     plan = WorkerPlan(
-        base_model=str(base.path) if Path(settings.base_model).expanduser().is_dir() else settings.base_model,
-        base_name=base.name,
-        base_fingerprint=base.fingerprint,
+        base_model=str(source.base.path) if Path(settings.base_model).expanduser().is_dir() else settings.base_model,
+        base_name=source.base.name,
+        base_fingerprint=source.base.fingerprint,
         models_dir=settings.models_dir,
         settings=settings,
         dtype=training_dtype(settings),
         order=order,
-        eval_tokens=0 if evaluation is None else len(evaluation.ids),
+        measuring_tokens=_measuring_tokens(evaluation, general, answers=settings.eval_answers),
         report_steps=max(1, order.steps // _REPORTS),
         started=started,
         deadline=None if request.time_budget_s is None else started + request.time_budget_s,
     )
-    record = DatasetRecord(uri=str(request.dataset), sha256=hash_dataset(request.dataset), rows=len(examples))
     return PreparedRun(
-        base=base,
-        dataset=record,
+        base=source.base,
+        dataset=source.record,
         statistics=statistics,
-        template_sha256=hashlib.sha256(template.encode()).hexdigest(),
+        template_sha256=hashlib.sha256(source.template.encode()).hexdigest(),
         plan=plan,
-        rows=WorkerRows(rows, evaluation),
+        rows=WorkerRows(rows, evaluation, general),
+        gate=gate,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSource:
+    """Datasets, and what makes tokens of them.
+
+    Attributes:
+        base: The base model.
+        tokenizer: Its tokenizer.
+        template: The chat template that marks what is learned.
+        examples: The rows of an epoch.
+        record: What the manifest says about them.
+    """
+
+    base: BaseModelFiles
+    tokenizer: Tokenizer
+    template: str
+    examples: list[Example]
+    record: DatasetRecord
+
+    def encode(self, examples: Sequence[Example], *, max_length: int) -> tuple[TokenRows, TokenStatistics]:
+        """Make tokens of rows; see `encode_examples`."""
+        return encode_examples(examples, tokenizer=self.tokenizer, template=self.template, max_length=max_length)
+
+
+def open_tokens(datasets: Sequence[str], *, settings: TrainSettings) -> TokenSource:
+    """Read datasets and the base model's tokenizer, and see that its template renders the rows as they will be served.
+
+    Raises:
+        InputError: Bad rows, or a chat template that cannot be marked or leaves out what rows say of tools.
+        NotFoundError: A dataset or the base model does not exist.
+    """
+    sources = read_dataset(find_sources(datasets))
+    examples = _epoch(sources, seed=settings.seed)
+    base = resolve_base(settings.base_model, models_dir=settings.models_dir)
+    tokenizer = _load_tokenizer(base.path)
+    template = training_template(tokenizer, given=_given_template(settings), base_name=base.name)
+    compared = examples[:_COMPARED_ROWS]
+    check_same_text(tokenizer, template, ((example.as_dicts(), [*example.tools]) for example in compared))
+    check_tools_are_rendered(tokenizer, template, examples)
+    return TokenSource(base, tokenizer, template, examples, _record(sources, rows=len(examples)))
+
+
+def count_tokens(datasets: Sequence[str], *, settings: TrainSettings) -> TokenStatistics:
+    """Count what training on datasets would read and learn; raises as `open_tokens` does."""
+    source = open_tokens(datasets, settings=settings)
+    _, statistics = source.encode(source.examples, max_length=settings.max_length)
+    return statistics
 
 
 def training_dtype(settings: TrainSettings, *, cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
@@ -128,6 +187,44 @@ def _check_numbers(request: TrainRequest, settings: TrainSettings) -> None:
         raise InputError(
             f"A time budget of {request.time_budget_s:g} seconds leaves no time to train; give more, or none."
         )
+
+
+def _check_followed(request: TrainRequest, settings: TrainSettings) -> None:
+    if settings.follows_evaluation and not request.eval_datasets:
+        which = "keep_best" if settings.keep_best else "early_stopping"
+        raise InputError(f"The setting train.{which} goes by an evaluation dataset; give one with --eval-dataset.")
+
+
+def _gate(request: TrainRequest, settings: TrainSettings) -> tuple[Condition, ...]:
+    if request.gate is None:
+        return ()
+    gate = parse_gate(request.gate)
+    check_measured(
+        gate,
+        measured=measured_names(
+            evaluation=bool(request.eval_datasets),
+            answers=settings.eval_answers > 0,
+            general=settings.general_dataset != [],
+        ),
+    )
+    return gate
+
+
+def _general(settings: TrainSettings) -> Sequence[str]:
+    return [str(_GENERAL)] if settings.general_dataset is None else settings.general_dataset
+
+
+def _measured_rows(sources: Sequence[SourceRows], *, source: TokenSource, settings: TrainSettings) -> TokenRows | None:
+    examples = [example for each in sources for example in each.examples]
+    return source.encode(examples, max_length=settings.max_length)[0] if examples else None
+
+
+def _measuring_tokens(evaluation: TokenRows | None, general: TokenRows | None, *, answers: int) -> int:
+    """What base and adapter cost at the end, in tokens of a forward pass."""
+    once = sum(len(rows.ids) for rows in (evaluation, general) if rows is not None)
+    if evaluation is not None and answers:
+        once += answering_tokens([evaluation.row(row) for row in answered_rows(len(evaluation), most=answers)])
+    return 2 * once
 
 
 def _intended(settings: TrainSettings) -> AdapterConfig:
@@ -156,9 +253,18 @@ def _load_tokenizer(folder: Path) -> Tokenizer:
     return cast(Tokenizer, AutoTokenizer.from_pretrained(folder, local_files_only=True))
 
 
-def _encode(
-    examples: list[ChatExample], source: Path, tokenizer: Tokenizer, template: str, settings: TrainSettings
-) -> tuple[TokenRows, TokenStatistics]:
-    return encode_examples(
-        examples, tokenizer=tokenizer, template=template, max_length=settings.max_length, source=str(source)
-    )
+def _epoch(sources: tuple[SourceRows, ...], *, seed: int) -> list[Example]:
+    places = mixed([len(each.examples) for each in sources], [each.source.weight for each in sources], seed=seed)
+    if not places:
+        raise InputError("The weights leave no row of the datasets; raise one.")
+    return [sources[source].examples[row] for source, row in places]
+
+
+def _record(sources: tuple[SourceRows, ...], *, rows: int) -> DatasetRecord:
+    """One file's own hash; of several, or of one with a weight, a hash over theirs."""
+    shown = [f"{each.source.place}={each.source.weight:g}" for each in sources]
+    first, *others = sources
+    if not others and first.source.weight == 1.0:
+        return DatasetRecord(uri=first.source.place, sha256=first.sha256, rows=rows)
+    lines = "".join(f"{each.sha256} {each.source.weight!r}\n" for each in sources)
+    return DatasetRecord(uri=" ".join(shown), sha256=hashlib.sha256(lines.encode()).hexdigest(), rows=rows)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import ray.train
 import torch
@@ -13,10 +15,15 @@ import torch.distributed
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
+from train.best import Best
 from train.plan import WorkerPlan
 from train.progress import elapsed_since
 from train.schedule import used_time_share
 from train.types import TrainProgress
+from train.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 # Saving, uploading, stopping the workers and publishing took 4 to 6 s on two cores with the 135M model.
 _FINISH_SECONDS = 8.0
@@ -33,12 +40,14 @@ class Pace:
         began: Monotonic time of the first step's beginning; None before it.
         first_step: Steps that a checkpoint had brought.
         share: Share of the time budget used up, agreed on by all ranks.
+        fault: Why the run ends though it is not done.
     """
 
     plan: WorkerPlan
     began: float | None = None
     first_step: int = 0
     share: float = 0.0
+    fault: str | None = None
     _last_end: float = field(default=0.0, repr=False)
     _slowest: float = field(default=0.0, repr=False)
 
@@ -54,13 +63,13 @@ class Pace:
         self._last_end = now
         if self.plan.deadline is None:
             return
-        evaluation = _FORWARD_SHARE * self.plan.eval_tokens / max(1.0, self.tokens_per_s(step))
+        measuring = _FORWARD_SHARE * self.plan.measuring_tokens / max(1.0, self.tokens_per_s(step))
         share = used_time_share(
             now=time.time(),
             started=self.plan.started,
             deadline=self.plan.deadline,
             step_seconds=self._slowest,
-            reserve_seconds=_FINISH_SECONDS + evaluation,
+            reserve_seconds=_FINISH_SECONDS + measuring,
         )
         self.share = _highest(share)
 
@@ -85,17 +94,38 @@ def _highest(value: float) -> float:
     return float(shared)
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """The loss on the evaluation rows at every checkpoint, and the best adapter by it.
+
+    Attributes:
+        loss: Measures it; all ranks call it together.
+        best: The best so far.
+    """
+
+    loss: Callable[[], float]
+    best: Best
+
+
 class ReportCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
-    """Reports checkpoints to Ray Train and progress to the driver, and ends the run when its time is used up.
+    """Reports checkpoints to Ray Train and progress to the driver, and decides when the run ends.
+
+    It ends before its last step where its time is used up, where it learns nothing more, or where its loss is out of
+    hand; then no checkpoint is saved any more.
 
     Every rank attaches its own folder, because each holds its own random state; Ray merges them into one checkpoint.
     """
 
-    def __init__(self, pace: Pace, *, send: Callable[[TrainProgress], None]) -> None:
-        """Take the pace that the learning rate follows, and where progress goes."""
+    def __init__(
+        self, pace: Pace, *, send: Callable[[TrainProgress], None], evaluation: Evaluation | None = None
+    ) -> None:
+        """Take the pace that the learning rate follows, where progress goes, and what is measured at checkpoints."""
         self._pace = pace
         self._send = send
+        self._evaluation = evaluation
+        self._watchdog = Watchdog(spike=pace.plan.settings.loss_spike)
         self._loss = float("nan")
+        self._eval_loss: float | None = None
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
@@ -104,14 +134,21 @@ class ReportCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         del args, control
         self._pace.begin(state.global_step)
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, *, model: PeftModel, **_: object
+    ) -> None:
         """Decide, equally on all ranks, whether to stop, to log and to save."""
         del args
         plan, step = self._pace.plan, state.global_step
         self._pace.end_step(step)
         last = step >= plan.order.steps or self._pace.share >= 1.0
-        control.should_training_stop = last
         control.should_save = last or step % plan.settings.save_steps == 0
+        self._eval_loss = None
+        if control.should_save and self._evaluation is not None:
+            self._eval_loss, best = self._evaluation.loss(), self._evaluation.best
+            best.offer(model, loss=self._eval_loss, step=step)
+            last = last or best.behind >= (plan.settings.early_stopping or math.inf)
+        control.should_training_stop = last
         control.should_log = control.should_save or step == 1 or step % plan.report_steps == 0
 
     def on_log(
@@ -122,11 +159,14 @@ class ReportCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         logs: dict[str, float] | None = None,
         **_: object,
     ) -> None:
-        """Send progress from rank 0."""
-        del args, control
+        """Send progress from rank 0, and end the run where the loss is out of hand."""
+        del args
         if logs is None or "loss" not in logs:
             return
         self._loss = logs["loss"]
+        self._pace.fault = self._watchdog.fault(loss=self._loss, gradient=logs.get("grad_norm"))
+        if self._pace.fault is not None:
+            control.should_training_stop, control.should_save = True, False
         if state.is_world_process_zero:
             plan, step = self._pace.plan, state.global_step
             self._send(
@@ -136,16 +176,19 @@ class ReportCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
                     loss=self._loss,
                     tokens_per_s=self._pace.tokens_per_s(step),
                     elapsed_s=elapsed_since(plan.started),
+                    eval_loss=self._eval_loss,
                 )
             )
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         """Report a checkpoint."""
         del control
-        folder = get_last_checkpoint(str(args.output_dir))
+        folder = Path(str(get_last_checkpoint(str(args.output_dir))))
+        if self._evaluation is not None and state.is_world_process_zero:
+            self._evaluation.best.save(folder)
         ray.train.report(
             {"step": state.global_step, "loss": self._loss},
-            checkpoint=ray.train.Checkpoint.from_directory(folder),
-            checkpoint_dir_name=Path(str(folder)).name,
+            checkpoint=ray.train.Checkpoint.from_directory(str(folder)),
+            checkpoint_dir_name=folder.name,
             delete_local_checkpoint_after_upload=True,
         )

@@ -8,19 +8,26 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from indexer.errors import ConflictError, UnavailableError
-from train.plan import WorkerOutcome
+from train.gate import GateError, unmet
+from train.plan import BEST, WorkerOutcome
 from train.prepare import PreparedRun, prepare_run
 from train.registry.files import replace_file
-from train.registry.manifest import AdapterManifest, Provenance, TrainingRecord
-from train.registry.registry import ADAPTER_FILES, AdapterRegistry
+from train.registry.layout import ADAPTER_FILES
+from train.registry.manifest import Provenance, TrainingRecord
+from train.registry.publishing import publish_adapter
+from train.registry.registry import AdapterRegistry
+from train.runs.recording import recorded_run
 from train.settings import TrainSettings
 from train.types import ProgressCallback, TrainProgress, TrainRequest, TrainResult
 
-__all__ = ["TrainProgress", "TrainRequest", "TrainResult", "run_training"]
+# Folder of a run in which an adapter lies that its gate kept from being published.
+UNPUBLISHED = "unpublished"
+
+__all__ = ["UNPUBLISHED", "TrainProgress", "TrainRequest", "TrainResult", "run_training"]
 
 
 def run_training(
@@ -45,31 +52,47 @@ def run_training(
         NotFoundError: The dataset or the base model does not exist.
         ConflictError: `run_name` is a run with other data or settings.
         UnavailableError: Ray is not initialised, the cluster is too small, or a folder cannot be written.
-        GraftworkError: The workers failed more often than the settings allow.
+        GateError: The scores are not what the gate asks for; the adapter is kept in the run's folder, unpublished.
+        GraftworkError: The workers failed more often than the settings allow, or the loss was out of hand.
     """
     from train.launch import check_cluster, launch
 
-    for what, folder in (("run storage", settings.storage_path), ("registry", registry.root)):
-        _check_writable(folder, what=what)
+    _check_writable(settings.storage_path, what="run storage")
+    if isinstance(registry.root, Path):
+        _check_writable(registry.root, what="registry")
+    registry.revision()
     prepared = prepare_run(request, settings=settings)
     if start_ray is not None:
         start_ray()
     check_cluster(prepared.plan.settings)
     run_name = request.run_name or _new_run_name(request.name)
     _claim_run(prepared, run_name=run_name)
-    with tempfile.TemporaryDirectory(prefix="graftwork-run-") as scratch:
-        launched = launch(prepared, run_name=run_name, progress=progress, scratch=Path(scratch))
+    recorded = recorded_run(
+        prepared, request=request, run_name=run_name, shaped_by=_RESUMABLE_ONLY_WITH, progress=progress
+    )
+    with recorded as recording, tempfile.TemporaryDirectory(prefix="graftwork-run-") as scratch:
+        launched = launch(prepared, run_name=run_name, progress=recording.hear, scratch=Path(scratch))
         outcome, planned = launched.outcome, prepared.plan.order.steps
         record = _training_record(prepared, outcome, run_name=run_name)
-        manifest = _publish(
-            launched.adapter,
-            request=request,
-            prepared=prepared,
-            record=record,
-            registry=registry,
-            loss=outcome.eval_loss,
+        folder = _adapter_folder(
+            _chosen(launched.adapter), into=Path(scratch) / "adapter", base_name=prepared.base.name
         )
-    return TrainResult(
+        if reasons := unmet(prepared.gate, outcome.scores):
+            kept = _keep(folder, settings.storage_path / run_name / UNPUBLISHED, scores=outcome.scores)
+            raise GateError(
+                f"The adapter {request.name} is not published: {'; '.join(reasons)}; it is kept in {kept}, and "
+                f"`graftwork adapters import {kept} --name {request.name}` publishes it all the same."
+            )
+        manifest = publish_adapter(
+            folder,
+            registry=registry,
+            name=request.name,
+            base=prepared.base,
+            provenance=Provenance(dataset=prepared.dataset, training=record, created_by=request.created_by),
+            scores=outcome.scores or None,
+            make_stable=request.make_stable,
+        )
+    result = TrainResult(
         manifest=manifest,
         run_name=run_name,
         run_path=launched.path,
@@ -79,12 +102,14 @@ def run_training(
         train_seconds=outcome.train_seconds,
         first_loss=outcome.first_loss,
         final_loss=outcome.final_loss,
-        eval_loss=outcome.eval_loss,
+        scores=outcome.scores,
         tokens=outcome.tokens,
         tokens_per_s=outcome.tokens_per_s,
         stopped_early=record.stopped_early,
+        best_step=outcome.best_step,
         statistics=prepared.statistics,
     )
+    return recording.finish(result)
 
 
 def _new_run_name(adapter: str) -> str:
@@ -111,6 +136,7 @@ def _training_record(prepared: PreparedRun, outcome: WorkerOutcome, *, run_name:
         seed=settings.seed,
         dtype=prepared.plan.dtype,
         stopped_early=outcome.steps < planned,
+        best_step=outcome.best_step,
     )
 
 
@@ -150,6 +176,8 @@ _RESUMABLE_ONLY_WITH = (
     "alpha",
     "dropout",
     "use_rslora",
+    "lora",
+    "trainer",
     "target_modules",
     "epochs",
     "max_steps",
@@ -162,34 +190,32 @@ _RESUMABLE_ONLY_WITH = (
     "warmup_ratio",
     "weight_decay",
     "max_grad_norm",
+    "keep_best",
+    "early_stopping",
 )
 
 
-def _name_base(config: Path, base_name: str) -> None:
-    """Let the adapter name its base model instead of a folder of the machine it was trained on."""
+def _chosen(checkpoint: Path) -> Path:
+    """Where in a checkpoint the adapter lies that the run is for."""
+    best = checkpoint / BEST
+    return best if best.is_dir() else checkpoint
+
+
+def _adapter_folder(checkpoint: Path, *, into: Path, base_name: str) -> Path:
+    """Copy an adapter out of a checkpoint; it names its base model, not a folder of the machine it was trained on."""
+    into.mkdir()
+    for name in ADAPTER_FILES:
+        shutil.copyfile(checkpoint / name, into / name)
+    config = into / "adapter_config.json"
     fields = json.loads(config.read_bytes())
     fields["base_model_name_or_path"] = base_name
     config.write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n")
+    return into
 
 
-def _publish(
-    checkpoint: Path,
-    *,
-    request: TrainRequest,
-    prepared: PreparedRun,
-    record: TrainingRecord,
-    registry: AdapterRegistry,
-    loss: float | None,
-) -> AdapterManifest:
-    with tempfile.TemporaryDirectory(prefix="graftwork-adapter-") as folder:
-        for name in ADAPTER_FILES:
-            shutil.copyfile(checkpoint / name, Path(folder) / name)
-        _name_base(Path(folder) / "adapter_config.json", prepared.base.name)
-        return registry.publish(
-            Path(folder),
-            name=request.name,
-            base=prepared.base,
-            provenance=Provenance(dataset=prepared.dataset, training=record, created_by=request.created_by),
-            scores=None if loss is None else {"eval_loss": loss},
-            make_stable=request.make_stable,
-        )
+def _keep(adapter: Path, place: Path, *, scores: Mapping[str, float]) -> Path:
+    """Put an adapter that is not published, and its scores, in place of one of an earlier try."""
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.copytree(adapter, place)
+    (place / "scores.json").write_text(json.dumps(scores, indent=2, sort_keys=True) + "\n")
+    return place

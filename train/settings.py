@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from train.embedded_base import EMBEDDED_BASE
+from train.registry.place import RegistryPlace
 
 _HOME = Path("~/.graftwork")
 # Folders that lie below the home folder unless set: field -> name there.
@@ -36,8 +37,9 @@ class TrainSettings(BaseModel):
         default_factory=lambda: _under_home("models_dir"),
         description="Folder the embedded base model is unpacked into.",
     )
-    registry: UserPath = Field(
-        default_factory=lambda: _under_home("registry"), description="Folder of the adapter registry."
+    registry: RegistryPlace = Field(
+        default_factory=lambda: _under_home("registry"),
+        description="Where the adapter registry lies: a folder, or s3://, gs:// or az://bucket/prefix.",
     )
     storage_path: UserPath = Field(
         default_factory=lambda: _under_home("storage_path"),
@@ -63,6 +65,15 @@ class TrainSettings(BaseModel):
     use_rslora: bool = Field(default=False, description="Scale by alpha / sqrt(rank), which suits high ranks.")
     target_modules: str | list[str] = Field(
         default="all-linear", description="Modules that get a LoRA pair; all-linear: every linear layer but the output."
+    )
+    lora: dict[str, JsonValue] = Field(
+        default_factory=dict,
+        description="More fields of PEFT's LoraConfig: exclude_modules, init_lora_weights, layers_to_transform, "
+        "layers_pattern.",
+    )
+    trainer: dict[str, JsonValue] = Field(
+        default_factory=dict,
+        description="More fields of TRL's SFTConfig, passed on as they are: report_to, optim, neftune_noise_alpha, ...",
     )
     max_rank: int = Field(
         default=64,
@@ -99,6 +110,37 @@ class TrainSettings(BaseModel):
     save_steps: int = Field(
         default=25, ge=1, description="Steps between checkpoints that a restarted run goes on from."
     )
+
+    keep_best: bool = Field(
+        default=False,
+        description="Measure the loss on the evaluation dataset at every checkpoint; the best one is published.",
+    )
+    early_stopping: int | None = Field(
+        default=None,
+        ge=1,
+        description="End after so many checkpoints in a row without a lower evaluation loss, and publish the best.",
+    )
+    loss_spike: float | None = Field(
+        default=None,
+        gt=1,
+        description="End the run where the loss is over so many times its median of late; null: only where it is no "
+        "number.",
+    )
+    eval_answers: int = Field(
+        default=32,
+        ge=0,
+        description="Rows of the evaluation dataset that base and adapter answer at the end, for f1; 0: none.",
+    )
+    general_dataset: list[str] | None = Field(
+        default=None,
+        description="What forgetting is measured on at the end: rows that have nothing to do with the task; null: 48 "
+        "questions that come with Graftwork; []: it is not measured.",
+    )
+
+    @property
+    def follows_evaluation(self) -> bool:
+        """Whether the loss on the evaluation dataset is measured at every checkpoint."""
+        return self.keep_best or self.early_stopping is not None
 
     @model_validator(mode="after")
     def _check_rank(self) -> TrainSettings:

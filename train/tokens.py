@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from indexer.errors import InputError
 from train.chat_template import Tokenizer
-from train.dataset import ChatExample
+from train.data.reading import listed
+from train.data.row import BadRow, Example
 from train.types import TokenStatistics
 
-_LISTED = 20
+_SHARES = (0.5, 0.9, 0.99)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +51,11 @@ class TokenRows:
 
 
 def encode_examples(
-    examples: Sequence[ChatExample], *, tokenizer: Tokenizer, template: str, max_length: int, source: str
+    examples: Sequence[Example], *, tokenizer: Tokenizer, template: str, max_length: int
 ) -> tuple[TokenRows, TokenStatistics]:
     """Tokenise conversations with a marked chat template and cut them to `max_length` tokens.
+
+    An example that is there several times is tokenised once.
 
     Raises:
         InputError: The template refuses a row, or no supervised token of a row is left within `max_length`; all such
@@ -61,26 +64,29 @@ def encode_examples(
     ids: list[NDArray[np.int32]] = []
     masks: list[NDArray[np.bool_]] = []
     full_lengths: list[int] = []
-    bad: list[str] = []
+    bad: list[BadRow] = []
+    known: dict[int, tuple[NDArray[np.int32], NDArray[np.bool_]]] = {}
     for example in examples:
-        try:
-            row_ids, mask = _encode(example, tokenizer=tokenizer, template=template)
-        except _RefusedError as reason:
-            bad.append(f"line {example.line}: the chat template refuses it: {reason}")
-            continue
-        # The first token of a row has nothing before it to be predicted from.
-        if not mask[1:max_length].any():
-            first = int(np.argmax(mask)) if mask.any() else len(mask)
-            bad.append(f"line {example.line}: {len(row_ids)} tokens, the first one to learn is number {first + 1}")
+        if id(example) not in known:
+            try:
+                known[id(example)] = encode_example(example, tokenizer=tokenizer, template=template)
+            except RefusedError as reason:
+                bad.append(BadRow(example.origin, f"the chat template refuses it: {reason}"))
+                continue
+            row_ids, mask = known[id(example)]
+            # The first token of a row has nothing before it to be predicted from.
+            if not mask[1:max_length].any():
+                first = int(np.argmax(mask)) if mask.any() else len(mask)
+                reason_why = f"{len(row_ids)} tokens, the first one to learn is number {first + 1}"
+                bad.append(BadRow(example.origin, reason_why))
+        row_ids, mask = known[id(example)]
         ids.append(row_ids[:max_length])
         masks.append(mask[:max_length])
         full_lengths.append(len(row_ids))
     if bad:
-        listing = "\n".join(f"  {entry}" for entry in bad[:_LISTED])
-        rest = f"\n  and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
         raise InputError(
-            f"{len(bad)} of {len(examples)} rows of {source} leave nothing to learn within max_length {max_length}; "
-            f"shorten them or raise max_length:\n{listing}{rest}"
+            f"{len(bad)} of {len(examples)} rows leave nothing to learn within max_length {max_length}; "
+            f"shorten them or raise max_length:\n{listed(bad)}"
         )
     rows = TokenRows(
         ids=np.concatenate(ids),
@@ -90,25 +96,31 @@ def encode_examples(
     return rows, _statistics(rows, full_lengths, max_length=max_length)
 
 
-class _RefusedError(ValueError):
+class RefusedError(ValueError):
     """Why a chat template does not take a conversation."""
 
 
-def _encode(
-    example: ChatExample, *, tokenizer: Tokenizer, template: str
+def encode_example(
+    example: Example, *, tokenizer: Tokenizer, template: str
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """Return the ids of a row, int32 [tokens], and which of them are learned, bool [tokens].
+
+    Raises:
+        RefusedError: The template does not take it.
+    """
     from jinja2 import TemplateError
 
     try:
         encoded = tokenizer.apply_chat_template(
             example.as_dicts(),
+            tools=[*example.tools] or None,
             chat_template=template,
             tokenize=True,
             return_dict=True,
             return_assistant_tokens_mask=True,
         )
     except TemplateError as error:
-        raise _RefusedError(str(error)) from error
+        raise RefusedError(str(error)) from error
     ids, mask = encoded["input_ids"], encoded["assistant_masks"]  # type: ignore[index]
     return np.asarray(ids, dtype=np.int32), np.asarray(mask, dtype=np.bool_)
 
@@ -122,4 +134,5 @@ def _statistics(rows: TokenRows, full_lengths: Sequence[int], *, max_length: int
         longest_row=int(full.max()),
         truncated_rows=int((full > max_length).sum()),
         cut_tokens=int(np.maximum(full - max_length, 0).sum()),
+        length_quantiles=tuple((share, int(np.quantile(full, share, method="higher"))) for share in _SHARES),
     )

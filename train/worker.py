@@ -1,10 +1,12 @@
-"""What every Ray Train worker runs: load the base, put LoRA in, train, evaluate."""
+"""What every Ray Train worker runs: load the base, put LoRA in, train, measure."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from torch.nn import Module
 
-    from train.reporting import Pace
+    from train.reporting import Evaluation, Pace
     from train.sft import GraftTrainer
     from train.tokens import TokenRows
 
@@ -41,33 +43,58 @@ def train_loop(config: dict[str, Any]) -> WorkerOutcome:
     logging.disable_progress_bar()
     torch.set_num_threads(max(1, int(plan.settings.cpus_per_worker)))
 
+    from train.measuring import measure
     from train.reporting import Pace, ReportCallback
 
     pace = Pace(plan)
     with tempfile.TemporaryDirectory(prefix="graftwork-train-") as scratch:
-        trainer = _build_trainer(plan, rows, pace=pace, scratch=Path(scratch))
-        trainer.add_callback(ReportCallback(pace, send=config["progress"]))
+        trainer = build_trainer(plan, rows, share=lambda: pace.share, scratch=Path(scratch))
         checkpoint = ray.train.get_checkpoint()
-        if checkpoint is None:
-            trainer.train()
-        else:
-            with checkpoint.as_directory() as folder:
-                trainer.train(resume_from_checkpoint=folder)
-        eval_loss = None if rows.evaluation is None else evaluate(trainer, rows.evaluation, dtype=plan.dtype)
-        return _outcome(trainer, pace, eval_loss=eval_loss)
+        with nullcontext() if checkpoint is None else checkpoint.as_directory() as folder:
+            followed = _followed(trainer, rows, plan=plan, checkpoint=folder)
+            trainer.add_callback(ReportCallback(pace, send=config["progress"], evaluation=followed))
+            trainer.train(resume_from_checkpoint=folder)
+        best = None if followed is None else followed.best
+        if best is not None and pace.fault is None:
+            best.restore(trainer.accelerator.unwrap_model(trainer.model))
+        found = measure(trainer, rows, plan=plan) if pace.fault is None else {}
+        return _outcome(trainer, pace, scores=found, best_step=best.step or None if best is not None else None)
 
 
-def _build_trainer(plan: WorkerPlan, rows: WorkerRows, *, pace: Pace, scratch: Path) -> GraftTrainer:
+def _followed(
+    trainer: GraftTrainer, rows: WorkerRows, *, plan: WorkerPlan, checkpoint: str | None
+) -> Evaluation | None:
+    """What is measured at every checkpoint, if it is."""
+    from train.best import Best
+    from train.measuring import loss_between_steps
+    from train.reporting import Evaluation
+
+    evaluation = rows.evaluation
+    if evaluation is None or not plan.settings.follows_evaluation:
+        return None
+    return Evaluation(
+        loss=lambda: loss_between_steps(trainer, evaluation, dtype=plan.dtype),
+        best=Best() if checkpoint is None else Best.of_checkpoint(Path(checkpoint)),
+    )
+
+
+def build_trainer(plan: WorkerPlan, rows: WorkerRows, *, share: Callable[[], float], scratch: Path) -> GraftTrainer:
+    """Load the base model, put LoRA in, and set the trainer up.
+
+    Args:
+        plan: The run.
+        rows: Its rows.
+        share: The share of the time budget that is used up.
+        scratch: Folder for what the trainer writes.
+    """
     from functools import partial
 
-    from peft import LoraConfig
-    from transformers import AutoTokenizer, PrinterCallback
+    from transformers import PrinterCallback
 
     from train.schedule import learning_rate_factor
     from train.sft import GraftTrainer
 
     settings = plan.settings
-    folder = _base_folder(plan)
     fixed = partial(
         learning_rate_factor,
         planned_steps=plan.order.steps,
@@ -75,7 +102,26 @@ def _build_trainer(plan: WorkerPlan, rows: WorkerRows, *, pace: Pace, scratch: P
         scheduler=settings.lr_scheduler,
     )
     trainer = GraftTrainer(
-        factor=lambda step: fixed(step, time_share=pace.share),
+        factor=lambda step: fixed(step, time_share=share()), **trainer_options(plan, rows, scratch=scratch)
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def trainer_options(plan: WorkerPlan, rows: WorkerRows, *, scratch: Path) -> dict[str, Any]:
+    """Load the base model, and return what TRL's SFTTrainer takes to put LoRA in and train a run's rows in their order.
+
+    Args:
+        plan: The run.
+        rows: Its rows.
+        scratch: Folder for what the trainer writes.
+    """
+    from peft import LoraConfig
+    from transformers import AutoTokenizer
+
+    settings = plan.settings
+    folder = _base_folder(plan)
+    return dict(
         model=_load_base(folder, dtype=plan.dtype),
         args=_arguments(plan, scratch),
         train_dataset=as_dataset(rows.train).select(plan.order.rows),
@@ -87,10 +133,9 @@ def _build_trainer(plan: WorkerPlan, rows: WorkerRows, *, pace: Pace, scratch: P
             lora_dropout=settings.dropout,
             target_modules=settings.target_modules,
             use_rslora=settings.use_rslora,
+            **settings.lora,
         ),
     )
-    trainer.remove_callback(PrinterCallback)
-    return trainer
 
 
 def _base_folder(plan: WorkerPlan) -> Path:
@@ -118,7 +163,7 @@ def _arguments(plan: WorkerPlan, scratch: Path) -> Any:
 
     settings = plan.settings
     checkpointing = settings.use_gpu if settings.gradient_checkpointing is None else settings.gradient_checkpointing
-    return SFTConfig(
+    ours: dict[str, Any] = dict(
         output_dir=str(scratch),
         use_cpu=not settings.use_gpu,
         ddp_backend="nccl" if settings.use_gpu else "gloo",
@@ -138,12 +183,14 @@ def _arguments(plan: WorkerPlan, scratch: Path) -> Any:
         packing=False,
         # Our callback decides when to log and to save.
         logging_strategy="no",
+        logging_nan_inf_filter=False,
         save_strategy="no",
         eval_strategy="no",
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=settings.use_gpu,
     )
+    return SFTConfig(**(ours | settings.trainer))
 
 
 def as_dataset(rows: TokenRows) -> Dataset:
@@ -157,32 +204,7 @@ def as_dataset(rows: TokenRows) -> Dataset:
     return Dataset(InMemoryTable(table))
 
 
-def evaluate(trainer: GraftTrainer, rows: TokenRows, *, dtype: str) -> float:
-    """Return the mean loss per supervised token; the workers share the rows, and all get the mean."""
-    import torch
-
-    from train.sft import IGNORED, supervised_nll
-
-    device = trainer.accelerator.device
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    model.eval()
-    sums = torch.zeros(2, dtype=torch.float64, device=device)
-    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
-        for index in range(trainer.accelerator.process_index, len(rows), trainer.accelerator.num_processes):
-            ids, supervised = rows.row(index)
-            input_ids = torch.tensor(ids, dtype=torch.int64, device=device)[None]
-            mask = torch.tensor(supervised, device=device)[None]
-            inputs = {
-                "input_ids": input_ids,
-                "attention_mask": torch.ones_like(input_ids),
-                "labels": input_ids.masked_fill(~mask, IGNORED),
-            }
-            sums += torch.stack(supervised_nll(model, inputs)).to(sums)
-    total, count = trainer.accelerator.reduce(sums, reduction="sum").tolist()
-    return float(total / count)
-
-
-def _outcome(trainer: GraftTrainer, pace: Pace, *, eval_loss: float | None) -> WorkerOutcome:
+def _outcome(trainer: GraftTrainer, pace: Pace, *, scores: dict[str, float], best_step: int | None) -> WorkerOutcome:
     steps = trainer.state.global_step
     losses = [(entry["step"], entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
     tail = [loss for step, loss in losses if step > 0.9 * steps]
@@ -191,7 +213,9 @@ def _outcome(trainer: GraftTrainer, pace: Pace, *, eval_loss: float | None) -> W
         train_seconds=pace.seconds,
         first_loss=losses[0][1] if losses else None,
         final_loss=sum(tail) / len(tail) if tail else None,
-        eval_loss=eval_loss,
+        scores=scores,
         tokens=int(pace.plan.order.tokens[steps - 1]) if steps else 0,
         tokens_per_s=pace.tokens_per_s(steps),
+        best_step=best_step,
+        fault=pace.fault,
     )

@@ -13,8 +13,9 @@ from safetensors.numpy import save_file
 
 from tests.models import build_tiny_llama
 from train.base_model import BaseModelFiles, describe_base
-from train.registry import AdapterRegistry
+from train.registry import AdapterRegistry, Provenance, publish_adapter
 
+Publish = Callable[..., None]
 AdapterMaker = Callable[..., Path]
 
 # First calls load tokenizers, and a busy machine is slow: time limits belong to pytest-timeout.
@@ -61,6 +62,24 @@ def make_adapter(tmp_path: Path) -> AdapterMaker:
         return write_adapter(tmp_path / f"adapter-{made}", **adapter)  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture
+def publish(registry: AdapterRegistry, make_adapter: AdapterMaker, small_base: BaseModelFiles) -> Publish:
+    """Publishes new adapters of a name, none of them stable but the first unless it is asked for."""
+
+    def run(count: int = 1, *, name: str = "a", make_stable: bool = False) -> None:
+        for _ in range(count):
+            publish_adapter(
+                make_adapter(),
+                registry=registry,
+                name=name,
+                base=small_base,
+                provenance=Provenance(),
+                make_stable=make_stable,
+            )
+
+    return run
 
 
 def write_adapter(folder: Path, *, rank: int = 4, hidden: int = 8, seed: int = 0, **config: object) -> Path:

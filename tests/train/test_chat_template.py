@@ -94,6 +94,6 @@ def test_what_cannot_be_marked_is_refused() -> None:
         training_template(_Other(None), base_name="raw")
     plain = _Other("{% for message in messages %}{{ message['content'] }}{% endfor %}")
     with pytest.raises(InputError, match="renders other text"):
-        check_same_text(plain, "{{ 1 }}", [[{"role": "user", "content": "q"}]])
+        check_same_text(plain, "{{ 1 }}", [([{"role": "user", "content": "q"}], [])])
     with pytest.raises(InputError, match="generation"):
         training_template(plain, given="{{ messages[0]['content'] }}", base_name="plain")

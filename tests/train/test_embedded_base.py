@@ -17,6 +17,7 @@ def test_a_folder_that_cannot_be_made_is_named_with_its_cause(tmp_path: Path) ->
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_disk_that_fills_while_it_is_unpacked_is_named_and_nothing_stays(tmp_path: Path) -> None:
     with (
         full_disk(room_bytes=10 * 2**20),

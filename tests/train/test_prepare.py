@@ -23,7 +23,7 @@ def settings(tiny_base_folder: Path, tmp_path: Path) -> TrainSettings:
 
 @pytest.fixture
 def request_for(write_rows: RowWriter) -> TrainRequest:
-    return TrainRequest(dataset=write_rows([("How deep?", "Two."), ("How wide?", "Four.")] * 10), name="agro")
+    return TrainRequest(datasets=(str(write_rows([("How deep?", "Two."), ("How wide?", "Four.")] * 10)),), name="agro")
 
 
 def test_a_run_is_laid_out_without_ray(request_for: TrainRequest, settings: TrainSettings) -> None:
@@ -42,6 +42,8 @@ def test_a_run_is_laid_out_without_ray(request_for: TrainRequest, settings: Trai
         ({"target_modules": ["query"]}, "targets query"),
         ({"workers": 0}, "0 workers"),
         ({"chat_template": Path("/nowhere.jinja")}, "nowhere.jinja cannot be read"),
+        ({"keep_best": True}, "train.keep_best goes by an evaluation dataset"),
+        ({"early_stopping": 2}, "train.early_stopping goes by an evaluation dataset"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(
@@ -58,6 +60,8 @@ def test_settings_that_cannot_work_are_refused(
         ({"name": "No Good"}, "cannot name an adapter"),
         ({"run_name": "../x"}, "cannot name a training run"),
         ({"time_budget_s": 0.0}, "time budget"),
+        ({"gate": "f1>>0.4"}, "'f1>>0.4' is no condition"),
+        ({"gate": "f1>=0.4"}, "asks for 'f1', which this run does not measure; it measures base_general_loss, forget"),
         ({"workers": 0}, "0 w"),
     ],
 )
@@ -73,8 +77,26 @@ def test_an_evaluation_row_without_an_answer_in_reach_is_refused(
     request_for: TrainRequest, settings: TrainSettings, write_rows: RowWriter
 ) -> None:
     held_out = write_rows([("word " * 400, "Two.")], name="held-out.jsonl")
-    with pytest.raises(InputError, match=r"held-out\.jsonl leave nothing to learn"):
-        prepare_run(dataclasses.replace(request_for, eval_dataset=held_out), settings=settings)
+    with pytest.raises(InputError, match=r"nothing to learn within max_length 256.*\n.*held-out\.jsonl:1: "):
+        prepare_run(dataclasses.replace(request_for, eval_datasets=(str(held_out),)), settings=settings)
+
+
+def test_what_is_measured_at_the_end_is_read_before_and_its_cost_is_known(
+    request_for: TrainRequest, settings: TrainSettings, write_rows: RowWriter
+) -> None:
+    held_out = write_rows([("How high?", "Nine.")] * 3, name="held-out.jsonl")
+    asked = dataclasses.replace(request_for, eval_datasets=(str(held_out),), gate="f1>0.5, forgetting<1")
+    whole = prepare_run(asked, settings=settings)
+    assert whole.rows.evaluation is not None
+    assert whole.rows.general is not None
+    assert (len(whole.rows.evaluation), len(whole.rows.general)) == (3, 48)
+    assert [str(condition) for condition in whole.gate] == ["f1>0.5", "forgetting<1"]
+    silent = settings.model_copy(update={"eval_answers": 0, "general_dataset": []})
+    less = prepare_run(dataclasses.replace(asked, gate=None), settings=silent)
+    assert less.rows.general is None
+    assert less.plan.measuring_tokens == 2 * len(whole.rows.evaluation.ids) < whole.plan.measuring_tokens
+    other = settings.model_copy(update={"general_dataset": [str(held_out)]})
+    assert len(prepare_run(request_for, settings=other).rows.general or ()) == 3
 
 
 @pytest.mark.parametrize(

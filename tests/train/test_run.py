@@ -5,26 +5,39 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-import shutil
+import re
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+import time
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+from peft import PeftModel
 from safetensors.numpy import load_file
-from transformers import AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from indexer.errors import ConflictError, InputError, UnavailableError
+from indexer.errors import ConflictError, GraftworkError, InputError, UnavailableError
+from tests.train.workshop import (
+    EPOCHS,
+    GENERAL,
+    LOSSES,
+    ROWS,
+    STEPS,
+    Workshop,
+    end_leftovers,
+    kill_a_worker,
+    loss_on,
+    workshop,
+    write_rows_of_spans,
+)
 from train.chat_template import training_template
+from train.gate import GateError
 from train.plan import WorkerOutcome
 from train.prepare import PreparedRun, prepare_run
-from train.registry import AdapterRegistry, check_name
+from train.registry import check_name
 from train.run import (
     TrainProgress,
     TrainRequest,
@@ -32,56 +45,12 @@ from train.run import (
     _claim_run,
     _new_run_name,
     _training_record,
-    run_training,
 )
+from train.runs.stored import open_run
+from train.scores import measured_names
 from train.settings import TrainSettings
 
-ROWS = 24
-EPOCHS = 3
-STEPS = EPOCHS * ROWS // 8
-
-
-@dataclasses.dataclass(frozen=True)
-class Workshop:
-    """What the runs of this module share."""
-
-    folder: Path
-    dataset: Path
-    held_out: Path
-    settings: TrainSettings
-    registry: AdapterRegistry
-
-    def train(
-        self,
-        *,
-        run_name: str,
-        progress: Callable[[TrainProgress], None] | None = None,
-        time_budget_s: float | None = None,
-        eval_dataset: Path | None = None,
-        **changes: object,
-    ) -> TrainResult:
-        request = TrainRequest(
-            dataset=self.dataset, name="agro", run_name=run_name, time_budget_s=time_budget_s, eval_dataset=eval_dataset
-        )
-        settings = self.settings.model_copy(update=changes)
-        return run_training(request, settings=settings, registry=self.registry, progress=progress)
-
-    def tensors(self, result: TrainResult) -> dict[str, np.ndarray]:
-        folder = self.registry.path(result.manifest.name, result.manifest.version)
-        return load_file(folder / "adapter_model.safetensors")
-
-
-def _write_rows(path: Path, numbers: range) -> Path:
-    with path.open("w") as file:
-        for number in numbers:
-            question = f"How deep is span {number}?"
-            if number % 2:
-                notes = " ".join(f"Span {other} is {other % 7} fathoms deep." for other in range(number, number + 12))
-                question = f"{notes}\n\n{question}"
-            answer = f"Span {number} is {number % 7} fathoms deep [1]."
-            turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-            file.write(json.dumps({"messages": turns}) + "\n")
-    return path
+__all__ = ["workshop"]
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +58,7 @@ def prepared(tiny_base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
     """A run that is ready to start."""
     folder = tmp_path_factory.mktemp("prepared")
     settings = TrainSettings(base_model=str(tiny_base_folder), storage_path=folder / "runs", dtype="float32")
-    request = TrainRequest(dataset=_write_rows(folder / "rows.jsonl", range(ROWS)), name="agro")
+    request = TrainRequest(datasets=(str(write_rows_of_spans(folder / "rows.jsonl", range(ROWS))),), name="agro")
     return prepare_run(request, settings=settings)
 
 
@@ -131,7 +100,7 @@ def test_the_chat_template_of_a_run_is_known_by_its_text(
 ) -> None:
     template = training_template(AutoTokenizer.from_pretrained(tiny_base_folder), base_name="tiny")
     (tmp_path / "mine.jinja").write_text(template + "{# a remark #}")
-    request = TrainRequest(dataset=Path(prepared.dataset.uri), name="agro")
+    request = TrainRequest(datasets=(prepared.dataset.uri,), name="agro")
     settings = prepared.plan.settings.model_copy(update={"chat_template": tmp_path / "mine.jinja"})
     given = prepare_run(request, settings=settings).template_sha256
     assert given == hashlib.sha256(f"{template}{{# a remark #}}".encode()).hexdigest()
@@ -140,7 +109,7 @@ def test_the_chat_template_of_a_run_is_known_by_its_text(
 
 def test_the_record_counts_the_seconds_of_the_steps(prepared: PreparedRun) -> None:
     outcome = WorkerOutcome(
-        steps=3, train_seconds=12.34, first_loss=2.0, final_loss=1.0, eval_loss=None, tokens=100, tokens_per_s=8.1
+        steps=3, train_seconds=12.34, first_loss=2.0, final_loss=1.0, scores={}, tokens=100, tokens_per_s=8.1
     )
     record = _training_record(prepared, outcome, run_name="recorded")
     assert (record.run, record.steps, record.seconds) == ("recorded", 3, 12.3)
@@ -151,44 +120,6 @@ def test_the_name_of_a_new_run_can_be_given_back() -> None:
     names = {_new_run_name("a" * 63) for _ in range(3)}
     assert len(names) == 3
     assert all(check_name(name) for name in names)
-
-
-@pytest.fixture(scope="module")
-def workshop(tiny_base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
-    """Two workers on a local Ray, and one dataset."""
-    import ray
-
-    folder = tmp_path_factory.mktemp("workshop")
-    settings = TrainSettings(
-        base_model=str(tiny_base_folder),
-        models_dir=folder / "models",
-        registry=folder / "registry",
-        storage_path=folder / "runs",
-        rank=4,
-        alpha=8,
-        learning_rate=5e-3,
-        epochs=EPOCHS,
-        save_steps=4,
-    )
-    made = Workshop(
-        folder=folder,
-        dataset=_write_rows(folder / "rows.jsonl", range(ROWS)),
-        held_out=_write_rows(folder / "held-out.jsonl", range(100, 105)),
-        settings=settings,
-        registry=AdapterRegistry(settings.registry),
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in (("RAY_AUTH_MODE", "disabled"), ("RAY_USAGE_STATS_ENABLED", "0"), ("HF_HUB_OFFLINE", "1")):
-            patch.setenv(name, value)
-        # Ray's sockets lie below this folder, and a socket's path may have 107 characters.
-        ray_folder = tempfile.mkdtemp(prefix="gw-", dir="/tmp")
-        owner = not ray.is_initialized()
-        if owner:
-            ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=ray_folder)
-        yield made
-        if owner:
-            ray.shutdown()
-        shutil.rmtree(ray_folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +144,7 @@ def test_a_run_learns_and_publishes(workshop: Workshop, undisturbed: tuple[Train
     manifest = workshop.registry.resolve("agro@1")
     assert manifest == result.manifest
     workshop.registry.verify("agro", 1)
-    assert manifest.scores == {"eval_loss": result.eval_loss}
+    assert manifest.scores == result.scores
     assert (manifest.rank, manifest.base_model, manifest.dataset and manifest.dataset.rows) == (4, "tiny", ROWS)
     assert manifest.training is not None
     assert (manifest.training.steps, manifest.training.workers, manifest.training.epochs) == (STEPS, 2, EPOCHS)
@@ -221,20 +152,69 @@ def test_a_run_learns_and_publishes(workshop: Workshop, undisturbed: tuple[Train
     assert config["base_model_name_or_path"] == "tiny"
     assert str(workshop.folder) not in json.dumps(config)
 
+    assert [progress.loss for progress in heard] == pytest.approx(LOSSES, abs=5e-3)
     assert [progress.step for progress in heard] == list(range(1, STEPS + 1))
     assert {progress.total_steps for progress in heard} == {STEPS}
     assert heard[-1].tokens_per_s > 0
     assert result.tokens == EPOCHS * result.statistics.tokens
     assert json.loads(json.dumps(result.to_json()))["adapter"] == "agro@1"
 
+    kept = open_run(workshop.settings.storage_path, "undisturbed")
+    assert (kept.state, kept.steps, kept.planned_steps) == ("finished", STEPS, STEPS)
+    assert kept.progress == tuple(heard)
+    assert kept.record.result is not None
+    assert (kept.record.result.adapter, kept.record.result.scores) == ("agro@1", manifest.scores)
+    assert len(kept.drawings) == 2
+
+
+@pytest.mark.slow
+def test_base_and_adapter_are_measured_as_a_plain_forward_measures_them(
+    workshop: Workshop, undisturbed: tuple[TrainResult, list[TrainProgress]]
+) -> None:
+    result, _ = undisturbed
+    scores = result.scores
+    assert scores.keys() == measured_names(evaluation=True, answers=True, general=True)
+    assert scores["eval_gain"] == pytest.approx(scores["base_eval_loss"] - scores["eval_loss"])
+    assert scores["forgetting"] == pytest.approx(scores["general_loss"] - scores["base_general_loss"])
+    assert scores["eval_gain"] > 0.5
+    assert all(0 <= scores[name] <= 1 for name in ("base_f1", "f1"))
+    base = AutoModelForCausalLM.from_pretrained(workshop.settings.base_model, dtype="float32")
+    assert scores["base_eval_loss"] == pytest.approx(loss_on(base, workshop.held_out), rel=0.02)
+    assert scores["base_general_loss"] == pytest.approx(loss_on(base, GENERAL), rel=0.02)
+    adapted = PeftModel.from_pretrained(base, str(workshop.registry.path("agro", 1)))
+    assert scores["eval_loss"] == pytest.approx(loss_on(adapted, workshop.held_out), rel=0.02)
+    assert scores["general_loss"] == pytest.approx(loss_on(adapted, GENERAL), rel=0.02)
+
 
 @pytest.mark.slow
 @pytest.mark.timeout(150)
-def test_one_worker_learns_what_two_learn(
+def test_an_adapter_that_its_gate_keeps_back_lies_in_the_run_and_passes_a_wider_one(
     workshop: Workshop, undisturbed: tuple[TrainResult, list[TrainProgress]]
 ) -> None:
+    """The same run, gone on with, measures again and trains nothing."""
+    before = workshop.registry.list()
+    with pytest.raises(GateError, match=r"agro is not published: forgetting is .* where the gate wants < -9; it is"):
+        workshop.train(run_name="undisturbed", gate="eval_gain>0, forgetting<-9", eval_dataset=workshop.held_out)
+    assert workshop.registry.list() == before
+    kept = workshop.settings.storage_path / "undisturbed" / "unpublished"
+    found = load_file(kept / "adapter_model.safetensors")
+    for name, values in workshop.tensors(undisturbed[0]).items():
+        assert np.array_equal(found[name], values), name
+    assert json.loads((kept / "scores.json").read_text()) == pytest.approx(undisturbed[0].scores)
+    passed = workshop.train(run_name="undisturbed", gate="eval_gain>0", eval_dataset=workshop.held_out)
+    assert passed.scores == pytest.approx(undisturbed[0].scores)
+    assert passed.manifest.version > undisturbed[0].manifest.version
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize(("batch", "accumulation"), [(1, 8), (8, 1)])
+def test_one_worker_learns_what_two_learn_in_a_batch_or_row_by_row(
+    workshop: Workshop, undisturbed: tuple[TrainResult, list[TrainProgress]], batch: int, accumulation: int
+) -> None:
     expected = workshop.tensors(undisturbed[0])
-    alone = workshop.tensors(workshop.train(run_name="alone", workers=1, gradient_accumulation=8, save_steps=STEPS))
+    shape = {"workers": 1, "per_device_batch_size": batch, "gradient_accumulation": accumulation}
+    alone = workshop.tensors(workshop.train(run_name=f"alone-{batch}", save_steps=STEPS, **shape))
     assert expected.keys() == alone.keys()
     for name, values in expected.items():
         assert np.allclose(alone[name], values, atol=2e-3), name
@@ -250,10 +230,7 @@ def test_a_killed_worker_costs_time_and_the_same_seed_gives_the_same_adapter(
 
     def kill_once(progress: TrainProgress) -> None:
         if progress.step >= 5 and not killed:
-            family = psutil.Process().children(recursive=True)
-            worker = next(child for child in family if "RayTrainWorker" in " ".join(child.cmdline()))
-            killed.append(worker.pid)
-            os.kill(worker.pid, signal.SIGKILL)
+            killed.append(kill_a_worker())
 
     result = workshop.train(run_name="killed", progress=kill_once)
     assert killed
@@ -263,6 +240,91 @@ def test_a_killed_worker_costs_time_and_the_same_seed_gives_the_same_adapter(
     found = workshop.tensors(result)
     for name, values in workshop.tensors(undisturbed[0]).items():
         assert np.array_equal(found[name], values), name
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_the_best_adapter_is_published_and_a_killed_worker_does_not_lose_it(workshop: Workshop) -> None:
+    """A rate that grows out of hand: the first checkpoints are better than the later ones."""
+    heard: list[TrainProgress] = []
+    killed: list[int] = []
+
+    def kill_behind_the_best(progress: TrainProgress) -> None:
+        heard.append(progress)
+        if progress.step >= 5 and not killed:
+            killed.append(kill_a_worker())
+
+    result = workshop.train(
+        run_name="overdone",
+        progress=kill_behind_the_best,
+        eval_dataset=workshop.held_out,
+        learning_rate=0.2,
+        lr_scheduler="constant_with_warmup",
+        max_grad_norm=100.0,
+        save_steps=2,
+        early_stopping=2,
+        epochs=100,
+    )
+    assert killed
+    measured = {each.step: each.eval_loss for each in heard if each.eval_loss is not None}
+    assert all(step % 2 == 0 for step in measured)
+    best = min(measured, key=lambda step: measured[step])
+    assert result.best_step == best
+    assert result.scores["eval_loss"] == pytest.approx(measured[best], rel=0.02)
+    assert (result.steps, result.stopped_early) == (best + 4, True)
+    adapted = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(workshop.settings.base_model, dtype="float32"),
+        str(workshop.registry.path("agro", result.manifest.version)),
+    )
+    assert loss_on(adapted, workshop.held_out) == pytest.approx(measured[best], rel=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(150)
+def test_a_loss_that_is_no_number_ends_the_run_and_the_checkpoint_before_stays(workshop: Workshop) -> None:
+    versions = workshop.registry.list()
+    with pytest.raises(
+        GraftworkError, match=r"run exploded ended at step \d+, because the .* is (nan|inf); "
+    ) as raised:
+        workshop.train(
+            run_name="exploded", learning_rate=1e30, max_grad_norm=1e30, warmup_ratio=0.9, save_steps=1, epochs=20
+        )
+    assert workshop.registry.list() == versions
+    ended = int(re.search(r"at step (\d+)", str(raised.value))[1])  # type: ignore[index]
+    saved = sorted(workshop.settings.storage_path.glob("exploded/checkpoint-*"), key=lambda path: int(path.name[11:]))
+    assert saved
+    assert int(saved[-1].name.removeprefix("checkpoint-")) < ended
+    assert str(saved[-1]) in str(raised.value)
+    kept = load_file(saved[-1] / "adapter_model.safetensors")
+    assert all(np.isfinite(values).all() for values in kept.values())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_run_whose_driver_was_killed_goes_on_and_ends_with_the_same_adapter(
+    workshop: Workshop, undisturbed: tuple[TrainResult, list[TrainProgress]]
+) -> None:
+    settings = workshop.settings.model_dump(mode="json", include=workshop.settings.model_fields_set)
+    command = [sys.executable, "-m", "train", str(workshop.dataset), "--name", "agro", "--run-name", "orphaned"]
+    command += [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+    # Ray Train's own list of checkpoints; a later start goes on from the last one in it.
+    listed = workshop.settings.storage_path / "orphaned" / "checkpoint_manager_snapshot.json"
+    begun = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+    while begun.poll() is None and not listed.exists():
+        time.sleep(0.05)
+    family = psutil.Process(begun.pid).children(recursive=True)
+    begun.kill()
+    assert begun.wait() == -signal.SIGKILL
+    end_leftovers(family)
+    again = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+    last = json.loads(again.stdout.splitlines()[-1])
+    assert again.returncode == 0, last
+    assert not any(line.startswith("step 1/") for line in again.stdout.splitlines())
+    assert last["steps"] == STEPS
+    name, version = last["adapter"].split("@")
+    found = load_file(workshop.registry.path(name, int(version)) / "adapter_model.safetensors")
+    for tensor, values in workshop.tensors(undisturbed[0]).items():
+        assert np.array_equal(found[tensor], values), tensor
 
 
 @pytest.mark.slow
@@ -306,6 +368,6 @@ def test_the_module_entry_names_bad_rows_and_starts_nothing(tmp_path: Path) -> N
     assert done.returncode == InputError.exit_code
     last = json.loads(done.stdout.splitlines()[-1])
     assert last["exit_code"] == InputError.exit_code
-    assert "line 1: no messages" in last["error"]
+    assert "rows.jsonl:1: no messages" in last["error"]
     assert not (tmp_path / "r").exists()
     assert done.stderr == ""

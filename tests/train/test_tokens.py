@@ -6,22 +6,21 @@ import pytest
 from indexer.errors import InputError
 from tests.models import embedded_tokenizer as smollm2
 from train.chat_template import training_template
-from train.dataset import ChatExample, ChatMessage
+from train.data.row import Example, Origin, Turn
 from train.tokens import TokenRows, encode_examples
 from train.types import TokenStatistics
 
 
-def _example(question: str, answer: str, line: int = 1) -> ChatExample:
-    return ChatExample((ChatMessage("user", question), ChatMessage("assistant", answer)), line)
+def _example(question: str, answer: str, line: int = 1) -> Example:
+    return Example((Turn("user", question), Turn("assistant", answer)), Origin("rows.jsonl", line))
 
 
-def _encode(examples: list[ChatExample], max_length: int) -> tuple[TokenRows, TokenStatistics]:
+def _encode(examples: list[Example], max_length: int) -> tuple[TokenRows, TokenStatistics]:
     return encode_examples(
         examples,
         tokenizer=smollm2(),
         template=training_template(smollm2(), base_name="smollm2"),
         max_length=max_length,
-        source="rows.jsonl",
     )
 
 
@@ -32,7 +31,7 @@ def test_rows_are_what_the_base_models_own_template_gives() -> None:
         ids, supervised = rows.row(index)
         own = smollm2().apply_chat_template(example.as_dicts(), tokenize=True, return_dict=True)["input_ids"]
         assert ids.tolist() == own
-        assert smollm2().decode(ids[supervised]) == example.messages[1].content + "<|im_end|>"
+        assert smollm2().decode(ids[supervised]) == example.turns[1].content + "<|im_end|>"
     assert statistics.rows == len(rows) == 2
     assert statistics.tokens == rows.lengths.sum()
     assert statistics.supervised_tokens == rows.supervised.sum()
@@ -56,10 +55,10 @@ def test_rows_whose_answers_are_cut_off_are_all_named() -> None:
     with pytest.raises(InputError) as caught:
         _encode(examples, 64)
     text = str(caught.value)
-    assert "2 of 3 rows of rows.jsonl leave nothing to learn within max_length 64" in text
-    assert "line 2: " in text
-    assert "line 5: " in text
-    assert "line 1: " not in text
+    assert "2 of 3 rows leave nothing to learn within max_length 64" in text
+    assert "rows.jsonl:2: " in text
+    assert "rows.jsonl:5: " in text
+    assert "rows.jsonl:1: " not in text
     first = len(_encode([examples[1]], 2048)[0].row(0)[1]) - 3
     assert f"number {first + 1}" in text
 

@@ -1,0 +1,1 @@
+"""What Ray Train adds to a run, measured on this machine."""

@@ -1,0 +1,131 @@
+"""What a trained adapter is worth: the loss and the answers of base and adapter, shared out over the workers."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from train import scores
+from train.answering import answer_room, answered_rows, last_answer
+from train.plan import WorkerPlan, WorkerRows
+from train.sft import IGNORED, supervised_nll
+from train.wording import token_f1
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from train.sft import GraftTrainer
+    from train.tokens import TokenRows
+
+
+def measure(trainer: GraftTrainer, rows: WorkerRows, *, plan: WorkerPlan) -> dict[str, float]:
+    """Measure the adapter, and its base model without it; every worker gets the same scores.
+
+    Returns:
+        Scores by their names in `train.scores`; empty where there is nothing to measure them on.
+    """
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    model.eval()
+    found: dict[str, float] = {}
+
+    def both(name: str, value: Callable[[], float | None]) -> None:
+        adapted = value()
+        with model.disable_adapter():
+            alone = value()
+        if adapted is not None and alone is not None:
+            found[name], found[scores.base(name)] = adapted, alone
+
+    evaluation, general = rows.evaluation, rows.general
+    if evaluation is not None:
+        both(scores.EVAL_LOSS, lambda: mean_loss(trainer, evaluation, dtype=plan.dtype))
+        if answered := plan.settings.eval_answers:
+            both(scores.F1, lambda: mean_f1(trainer, evaluation, dtype=plan.dtype, most=answered))
+    if general is not None:
+        both(scores.GENERAL_LOSS, lambda: mean_loss(trainer, general, dtype=plan.dtype))
+    return scores.with_differences(found)
+
+
+def loss_between_steps(trainer: GraftTrainer, rows: TokenRows, *, dtype: str) -> float:
+    """Return the mean loss as `mean_loss` does, and go on training; infinite where nothing is learned."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    model.eval()
+    loss = mean_loss(trainer, rows, dtype=dtype)
+    model.train()
+    return math.inf if loss is None else loss
+
+
+def mean_loss(trainer: GraftTrainer, rows: TokenRows, *, dtype: str) -> float | None:
+    """Return the mean loss in nats per supervised token; the workers share the rows, and all get the mean."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+
+    def one(row: int) -> tuple[float, float]:
+        ids, supervised = rows.row(row)
+        input_ids = _tensor(ids, trainer)
+        inputs = {
+            "input_ids": input_ids,
+            "attention_mask": torch.ones_like(input_ids),
+            "labels": input_ids.masked_fill(~torch.tensor(supervised, device=input_ids.device), IGNORED),
+        }
+        total, count = supervised_nll(model, inputs)
+        return float(total), float(count)
+
+    return _shared_mean(trainer, range(len(rows)), one, dtype=dtype)
+
+
+def mean_f1(trainer: GraftTrainer, rows: TokenRows, *, dtype: str, most: int) -> float | None:
+    """Return the mean word overlap of greedy answers with the last answers of rows.
+
+    Args:
+        trainer: Holds the model.
+        rows: What is asked and answered.
+        dtype: Number type of the arithmetic.
+        most: Rows that are answered at most, spread evenly.
+
+    Returns:
+        0 to 1; None where no row has a question before its answer.
+    """
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    tokenizer: Any = trainer.processing_class
+    special = set(tokenizer.all_special_ids)
+
+    def one(row: int) -> tuple[float, float]:
+        split = last_answer(*rows.row(row))
+        if split is None:
+            return 0.0, 0.0
+        prompt, answer = split
+        input_ids = _tensor(prompt, trainer)
+        written = model.generate(
+            input_ids=input_ids,
+            attention_mask=torch.ones_like(input_ids),
+            max_new_tokens=answer_room(len(answer)),
+            do_sample=False,
+            use_cache=True,
+            eos_token_id=sorted({int(tokenizer.eos_token_id), *special.intersection(answer.tolist())}),
+            pad_token_id=int(tokenizer.eos_token_id),
+        )[0, len(prompt) :]
+        given, wanted = (tokenizer.decode(each, skip_special_tokens=True) for each in (written, answer))
+        return token_f1(given, wanted), 1.0
+
+    return _shared_mean(trainer, answered_rows(len(rows), most=most), one, dtype=dtype)
+
+
+def _shared_mean(
+    trainer: GraftTrainer, rows: Sequence[int], one: Callable[[int], tuple[float, float]], *, dtype: str
+) -> float | None:
+    """The weighted mean of what rows give, each worker taking its share of them; None where nothing has a weight."""
+    accelerator = trainer.accelerator
+    sums = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
+    with torch.no_grad(), torch.autocast(accelerator.device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
+        for row in itertools.islice(rows, accelerator.process_index, None, accelerator.num_processes):
+            sums += torch.tensor(one(row), dtype=torch.float64).to(sums)
+    total, count = accelerator.reduce(sums, reduction="sum").tolist()
+    return float(total / count) if count else None
+
+
+def _tensor(ids: NDArray[np.int32], trainer: GraftTrainer) -> torch.Tensor:
+    return torch.tensor(ids, dtype=torch.int64, device=trainer.accelerator.device)[None]

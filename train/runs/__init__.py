@@ -1,0 +1,1 @@
+"""What training runs leave behind: their record, and what can be read, compared and drawn of it."""
