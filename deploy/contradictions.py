@@ -83,7 +83,7 @@ def ports_equal(settings: Settings) -> Contradiction | None:
 def replicas_over_cpus(settings: Settings) -> Contradiction | None:
     """The app would wait for CPUs for ever."""
     serve = settings.serve
-    wanted = serve.replicas * serve.cpus_per_replica + serve.retriever_replicas * serve.retriever_cpus
+    wanted = serve.first_replicas * serve.cpus_per_replica + serve.retrievers * serve.retriever_cpus
     if wanted <= settings.deploy.logical_cpus:
         return None
     return Contradiction(
@@ -127,14 +127,26 @@ def replica_over_gpus(settings: Settings) -> Contradiction | None:
     if not gpus or settings.serve.accelerator == "cpu":
         return None
     sizes = [settings.serve.engine.get(name, 1) for name in ("tensor_parallel_size", "pipeline_parallel_size")]
-    wanted = settings.serve.replicas
+    wanted = settings.serve.first_replicas
     for size in sizes:
         wanted *= size if isinstance(size, int) else 1
     if wanted <= gpus:
         return None
     return Contradiction(
         ("deploy.gpus", "serve.replicas", "serve.engine.tensor_parallel_size"),
-        f"deploy.gpus {gpus} is below the {wanted} GPUs that {settings.serve.replicas} replica(s) ask for",
+        f"deploy.gpus {gpus} is below the {wanted} GPUs that {settings.serve.first_replicas} replica(s) ask for",
+    )
+
+
+def streams_cut(settings: Settings) -> Contradiction | None:
+    """HAProxy would cut a stream, without a word to its client, before its time is up."""
+    limit_s, longest_s = settings.deploy.stream_limit_s, settings.serve.request_timeout_s
+    if not settings.serve.haproxy or limit_s >= longest_s:
+        return None
+    return Contradiction(
+        ("deploy.stream_limit_s", "serve.request_timeout_s"),
+        f"deploy.stream_limit_s {limit_s} is below serve.request_timeout_s {longest_s:g}: HAProxy would cut a stream "
+        "that has time left; raise the first or lower the second",
     )
 
 
@@ -146,6 +158,7 @@ RULES = (
     workers_over_cpus,
     gpus_denied,
     replica_over_gpus,
+    streams_cut,
 )
 
 

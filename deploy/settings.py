@@ -39,6 +39,8 @@ HOME_PATHS = {
 }
 # Text settings that may be a folder: resolved like a path where they are written like one.
 LOCATIONS = frozenset({"train.base_model", "indexer.embedder", "indexer.reranker"})
+# Folders that may as well be a place in a bucket.
+PLACES = frozenset({"train.registry"})
 _SECRET_NAME = re.compile(r"(^|_)(token|passwd|password|api_?key|access_key|credentials?)$|secret", re.IGNORECASE)
 MASK = "**********"
 
@@ -170,7 +172,7 @@ def _resolve_paths(values: dict[str, JsonValue], origins: Mapping[str, Origin]) 
         if not isinstance(value, str) or not value:
             continue
         like_a_path = path in LOCATIONS and value.startswith(("./", "../", "~"))
-        if like_a_path or _is_path_field(path):
+        if like_a_path or (_is_path_field(path) and not (path in PLACES and "://" in value)):
             base = origin_of(path, origins).base or Path.cwd()
             put(values, path, str(Path(os.path.normpath(base / Path(value).expanduser()))))
 

@@ -1,35 +1,47 @@
-"""graftwork adapters list | show | import | export."""
+"""graftwork adapters: list, show, import, export, verify, events, and the verbs that change what serves."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deploy.cli.context import cli_context, notes, print_json, quiet_stdout, results
 from deploy.cli.lifecycle import JsonOption
+from deploy.cli.served import wait_until_served
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from deploy.settings import Settings
+    from train.registry.index import AdapterEntry, Event
+    from train.registry.registry import AdapterRegistry
+    from train.registry.verbs import Outcome
+
+_SHOWN = 20
 
 app = typer.Typer(help="LoRA adapters in the registry.", no_args_is_help=True)
+VersionArgument = Annotated[str, typer.Argument(metavar="A@V", help="Name and number of a version, such as name@3.")]
 
 
 @app.command("list")
 def list_adapters(context: typer.Context, json_output: JsonOption = False) -> None:
     """List every adapter with its versions."""
     settings = cli_context(context).load().settings
-    from train.registry.registry import AdapterRegistry
+    from train.registry import verbs
 
-    registry = AdapterRegistry(settings.train.registry)
-    found = registry.list()
+    registry = _registry(settings)
+    index = registry.index()
+    found = sorted((name, entry) for name, entry in index.adapters.items() if entry.versions)
     if json_output:
-        entries = [{"name": entry.name, "versions": list(entry.versions), "stable": entry.stable} for entry in found]
-        print_json({"registry": str(registry.root), "revision": registry.revision(), "adapters": entries})
+        entries = [verbs.describe(name, entry) for name, entry in found]
+        print_json({"registry": str(registry.root), "revision": index.revision, "adapters": entries})
         return
     if not found:
-        results().print(f"No adapters in {registry.root}.")
-    for entry in found:
-        versions = ", ".join(f"{version}{' (stable)' if version == entry.stable else ''}" for version in entry.versions)
-        results().print(f"{entry.name}  {versions}", markup=False)
+        results().print(f"No adapters in {registry.root}.", markup=False)
+    for name, entry in found:
+        results().print(f"{name}  {_versions(entry)}", markup=False)
 
 
 @app.command()
@@ -41,13 +53,11 @@ def show(
 ) -> None:
     """Show the manifest of a version."""
     settings = cli_context(context).load().settings
-    from train.registry.registry import AdapterRegistry
-
-    registry = AdapterRegistry(settings.train.registry)
+    registry = _registry(settings)
     manifest = registry.resolve(ref)
     if verify:
         registry.verify(manifest.name, manifest.version)
-    document = {**manifest.model_dump(mode="json"), "path": str(registry.path(manifest.name, manifest.version))}
+    document = {**manifest.model_dump(mode="json"), "path": registry.where(manifest.name, manifest.version)}
     if json_output:
         print_json({**document, "verified": verify})
         return
@@ -72,14 +82,13 @@ def import_adapter(
     settings = cli_context(context).load().settings
     from train.base_model import resolve_base
     from train.registry import importing
-    from train.registry.registry import AdapterRegistry
 
     with quiet_stdout(json_output), notes().status("checking the adapter against the base model"):
         manifest = importing.import_adapter(
             folder.expanduser().absolute(),
             name=name,
             find_base=lambda: resolve_base(settings.train.base_model, models_dir=settings.train.models_dir),
-            registry=AdapterRegistry(settings.train.registry),
+            registry=_registry(settings),
             max_rank=settings.serve.max_lora_rank,
             make_stable=stable,
         )
@@ -99,13 +108,163 @@ def export(
     """Copy a version out of the registry, checked, as a folder that PEFT loads."""
     settings = cli_context(context).load().settings
     from train.registry.importing import export_adapter
-    from train.registry.registry import AdapterRegistry
 
     folder = folder.expanduser().absolute()
-    manifest = export_adapter(ref, folder, registry=AdapterRegistry(settings.train.registry))
+    manifest = export_adapter(ref, folder, registry=_registry(settings))
     if json_output:
         print_json(
             {"adapter": manifest.ref, "folder": str(folder), "files": sorted(path.name for path in folder.iterdir())}
         )
     else:
         results().print(f"Exported {manifest.ref} to {folder}.", markup=False)
+
+
+@app.command()
+def promote(context: typer.Context, ref: VersionArgument, json_output: JsonOption = False) -> None:
+    """Let NAME@stable mean a version; the former one is remembered. Returns when the running app serves it."""
+    from train.registry import verbs
+
+    _run(context, lambda registry: verbs.promote(registry, ref), json_output=json_output)
+
+
+@app.command()
+def rollback(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="A", help="Name of the adapter.")],
+    json_output: JsonOption = False,
+) -> None:
+    """Let NAME@stable mean the version that was stable before. Returns when the running app serves it."""
+    from train.registry import verbs
+
+    _run(context, lambda registry: verbs.rollback(registry, name), json_output=json_output)
+
+
+@app.command()
+def canary(
+    context: typer.Context,
+    ref: VersionArgument,
+    percent: Annotated[int, typer.Option(help="Share of the users, of a hundred; 0 ends the canary.")],
+    json_output: JsonOption = False,
+) -> None:
+    """Let NAME@stable mean a version for a share of the users; a user stays on the side that they are on."""
+    from train.registry import verbs
+
+    _run(context, lambda registry: verbs.canary(registry, ref, percent=percent), json_output=json_output)
+
+
+@app.command()
+def pin(context: typer.Context, ref: VersionArgument, json_output: JsonOption = False) -> None:
+    """Let every replica keep a version loaded, from its start on."""
+    from train.registry import verbs
+
+    _run(context, lambda registry: verbs.pin(registry, ref), json_output=json_output)
+
+
+@app.command()
+def unpin(context: typer.Context, ref: VersionArgument, json_output: JsonOption = False) -> None:
+    """Let replicas load and unload a version as it is used."""
+    from train.registry import verbs
+
+    _run(context, lambda registry: verbs.unpin(registry, ref), json_output=json_output)
+
+
+@app.command()
+def retire(context: typer.Context, ref: VersionArgument, json_output: JsonOption = False) -> None:
+    """Serve a version no more; refused while it is stable, a canary or named by a specialist. Its files stay."""
+    from train.registry import verbs
+
+    _run(context, lambda registry: verbs.retire(registry, ref), json_output=json_output)
+
+
+@app.command()
+def verify(
+    context: typer.Context,
+    ref: Annotated[str, typer.Argument(metavar="A@V", help="name@3, name@stable or name.")],
+    json_output: JsonOption = False,
+) -> None:
+    """Read every byte of a version, hold it against its manifest, and see that the base can serve it."""
+    settings = cli_context(context).load().settings
+    from train.base_model import resolve_base
+    from train.registry import verbs
+
+    with quiet_stdout(json_output), notes().status("reading every byte"):
+        manifest = verbs.verify(
+            _registry(settings),
+            ref,
+            base=resolve_base(settings.train.base_model, models_dir=settings.train.models_dir),
+            max_rank=settings.serve.max_lora_rank,
+        )
+    if json_output:
+        print_json({"adapter": manifest.ref, "verified": True, "bytes": sum(f.bytes for f in manifest.files.values())})
+    else:
+        results().print(f"{manifest.ref} is whole, and {manifest.base_model} can serve it.", markup=False)
+
+
+@app.command()
+def events(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(metavar="[A]", help="Name of an adapter [all].")] = None,
+    json_output: JsonOption = False,
+) -> None:
+    """List what was changed, when and by whom, the latest last; the registry keeps the last 200 changes."""
+    settings = cli_context(context).load().settings
+    from train.registry import verbs
+
+    registry = _registry(settings)
+    found = verbs.events(registry, name=name)
+    if json_output:
+        print_json({"registry": str(registry.root), "events": [event.model_dump(mode="json") for event in found]})
+        return
+    if not found:
+        results().print(f"No events in {registry.root}.", markup=False)
+    for event in found:
+        results().print(event_line(event), markup=False)
+
+
+def event_line(event: Event) -> str:
+    """One event in one line."""
+    about = event.adapter or event.specialist or "registry"
+    what = f"{event.before or 'none'} -> {event.after or 'none'}"
+    return f"{event.revision}  {event.at:%Y-%m-%d %H:%M:%S}  {event.who}  {event.verb}  {about}  {what}"
+
+
+def _run(context: typer.Context, verb: Callable[[AdapterRegistry], Outcome], *, json_output: bool) -> None:
+    from train.registry import verbs
+
+    settings = cli_context(context).load().settings
+    outcome = verb(_registry(settings))
+    served = wait_until_served(settings, outcome.revision)
+    if json_output:
+        event = None if outcome.event is None else outcome.event.model_dump(mode="json")
+        document = {**verbs.describe(outcome.name, outcome.entry), "revision": outcome.revision}
+        print_json({**document, "event": event, "served": served})
+    else:
+        unchanged = " (unchanged)" if outcome.event is None else ""
+        results().print(f"{outcome.name}  {_versions(outcome.entry)}{unchanged}", markup=False)
+
+
+def _registry(settings: Settings) -> AdapterRegistry:
+    from train.registry.registry import AdapterRegistry
+
+    return AdapterRegistry(
+        settings.train.registry,
+        cache_dir=settings.serve.adapter_cache_dir,
+        cache_bytes=settings.serve.adapter_cache_bytes,
+    )
+
+
+def _versions(entry: AdapterEntry) -> str:
+    """Every version with what it is; of many the last ones and those that are something."""
+    roles: dict[int, list[str]] = {}
+    for role, versions in (("stable", (entry.stable,)), ("pinned", entry.pinned), ("retired", entry.retired)):
+        for version in versions:
+            if version is not None:
+                roles.setdefault(version, []).append(role)
+    if entry.canary is not None:
+        roles.setdefault(entry.canary.version, []).append(f"canary, {entry.canary.percent}%")
+    shown = set(entry.versions[-_SHOWN:]) | {version for version in roles if version not in entry.retired}
+    words = [
+        f"{version} ({', '.join(roles[version])})" if version in roles else str(version) for version in sorted(shown)
+    ]
+    left_out = len(entry.versions) - len(shown)
+    return (f"{left_out} more, " if left_out else "") + ", ".join(words)

@@ -1,4 +1,4 @@
-"""graftwork bench index."""
+"""graftwork bench index | serve | train."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deploy.cli import bench_serve, bench_train
 from deploy.cli.context import cli_context, notes, print_json, quiet_stdout, results
 from deploy.cli.lifecycle import JsonOption
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from indexer.bench.measure import Measurement
 
 app = typer.Typer(help="Measurements on this machine.", no_args_is_help=True)
+app.command()(bench_serve.serve)
+app.command()(bench_train.train)
 
 
 @app.callback()

@@ -75,6 +75,9 @@ def show(context: typer.Context, collection: CollectionArgument, json_output: Js
         output.print(f"    parsers {' '.join(identity.parsers) or 'not recorded'}", markup=False)
         if made.verified is not None:
             output.print(f"    verified {made.verified.at}: {_figures(made)}", markup=False)
+        if made.advised is not None:
+            weights = f"dense_weight {made.advised.dense:g}, section_weight {made.advised.section:g}"
+            output.print(f"    searched with {weights} by who names none", markup=False)
     for writer in found.writers:
         output.print(writer.describe(), markup=False)
 
@@ -160,6 +163,7 @@ def overview_json(found: Overview) -> dict[str, object]:
                 **asdict(made.identity),
                 "verified": asdict(made.verified) if made.verified else None,
                 "rolled_back": made.rolled_back,
+                "advised": asdict(made.advised) if made.advised else None,
             }
             for made, chunks in found.chunks
         ],

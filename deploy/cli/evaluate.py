@@ -55,6 +55,13 @@ def evaluate(
             help="Also try rerankers, 50 passages a question: the embedder's words, and indexer.reranker if it is set.",
         ),
     ] = False,
+    save: Annotated[
+        bool,
+        typer.Option(
+            "--save",
+            help="Keep the advised weights with this generation, for specialists and searches that name none.",
+        ),
+    ] = False,
     json_output: JsonOption = False,
 ) -> None:
     """Measure dense, BM25 and hybrid search with questions of your own, and say which weights to use."""
@@ -65,12 +72,22 @@ def evaluate(
     asked = read_questions(path)
     with quiet_stdout(json_output):
         found = _evaluate(
-            asked, path=path, collection=collection, split=split, tenant=tenant, rerank=rerank, settings=settings
+            asked,
+            path=path,
+            collection=collection,
+            split=split,
+            tenant=tenant,
+            rerank=rerank,
+            save=save,
+            settings=settings,
         )
     if json_output:
-        print_json({**asdict(found), "verdict": verdict(found)})
-    else:
-        _print(found)
+        print_json({**asdict(found), "saved": save, "verdict": verdict(found)})
+        return
+    _print(found)
+    if save:
+        kept = f"Kept with {found.collection} generation {found.generation}: its weights count where none are named."
+        results().print(kept, markup=False)
 
 
 def verdict(found: Evaluation) -> str:
@@ -112,6 +129,7 @@ def _evaluate(
     split: SplitName,
     tenant: str | None,
     rerank: bool,
+    save: bool,
     settings: Settings,
 ) -> Evaluation:
     from deploy.local.runtime import runtime
@@ -119,6 +137,7 @@ def _evaluate(
     tenant = tenant or settings.indexer.default_tenant
     with notes().status("reaching Milvus") as status, runtime(settings, need_ray=False) as found:
         from indexer.evaluation.evaluate import evaluate as run
+        from indexer.evaluation.keeping import keep_advice
         from indexer.evaluation.questions import judge
         from indexer.search import open_searcher, open_store
 
@@ -128,7 +147,7 @@ def _evaluate(
         judged = judge(asked, store.places(made.physical, tenant=tenant), path=path, collection=collection)
         status.update("loading the models")
         searcher = open_searcher(found.indexer, cross_encoder=rerank, store=store)
-        return run(
+        evaluation = run(
             judged,
             searcher=searcher,
             collection=collection,
@@ -138,6 +157,9 @@ def _evaluate(
             progress=lambda done: status.update(f"asked {done} of {len(judged)} questions"),
             reranking=lambda done: status.update(f"ordered the passages of {done} questions anew"),
         )
+        if save:
+            keep_advice(store, evaluation)
+        return evaluation
 
 
 def _judgement(difference: Estimate) -> str:

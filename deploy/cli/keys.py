@@ -41,10 +41,15 @@ def create(
         int | None, typer.Option(min=1, help="Tokens within any minute, of prompts and answers together.")
     ] = None,
     streams: Annotated[int | None, typer.Option(min=1, help="Streams open at the same time.")] = None,
+    max_passages: Annotated[
+        int | None,
+        typer.Option(min=0, help="Passages a request may ask for; 0: it may change nothing of a retrieval."),
+    ] = None,
     expires_in: Annotated[
         str | None, typer.Option(metavar="TIME", help="How long it is accepted: 30m, 12h, 90d or 4w [for ever].")
     ] = None,
     note: Annotated[str | None, typer.Option(help="What it is for.")] = None,
+    admin: Annotated[bool, typer.Option("--admin", help="It may promote, roll back and retire adapters.")] = False,
     json_output: JsonOption = False,
 ) -> None:
     """Make a key and print it, this once; only its hash is kept. A running app takes it up within a second or two."""
@@ -62,6 +67,8 @@ def create(
         models=_distinct(model),
         collections=_distinct(collection),
         limits=KeyLimits(requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute, streams=streams),
+        max_passages=max_passages,
+        admin=admin,
     )
     if json_output:
         print_json({"key": token.text, **_shown(entry, now=now), "file": str(file.path)})
@@ -157,6 +164,7 @@ def _line(entry: KeyEntry, *, now: datetime) -> str:
             (entry.limits.requests_per_minute, "requests/min"),
             (entry.limits.tokens_per_minute, "tokens/min"),
             (entry.limits.streams, "streams"),
+            (entry.max_passages, "passages"),
         )
         if limit is not None
     ]
@@ -169,6 +177,7 @@ def _line(entry: KeyEntry, *, now: datetime) -> str:
         f"limits {', '.join(limits) or 'none'}",
         f"created {entry.created_at:%Y-%m-%d}",
         f"expires {entry.expires_at:%Y-%m-%d %H:%M %Z}" if entry.expires_at else "expires never",
+        *(["admin"] if entry.admin else []),
         *([entry.note] if entry.note else []),
     ]
     return "  ".join(parts)

@@ -4,12 +4,16 @@
     graftwork index SOURCE... --collection C      graftwork search QUERY --collection C
     graftwork collections list | show | diff | rollback | prune | evaluate
     graftwork documents list | show | delete
-    graftwork train DATASET --name A              graftwork adapters list | show | import | export
+    graftwork dataset check | stats | preview DATASET
+    graftwork train DATASET --name A              graftwork adapters list | show | import | export | verify | events
+    graftwork runs list | show | compare
+    graftwork adapters promote | rollback | canary | pin | unpin | retire | ...
+    graftwork registry check | repair
     graftwork specialists list | apply | remove   graftwork ask QUESTION --specialist S
     graftwork keys create | list | revoke         graftwork chat --specialist S
     graftwork demo
     graftwork collections evaluate C --questions F
-    graftwork bench index SOURCE...
+    graftwork bench index SOURCE... | serve
 
 Modules of verbs import Ray, torch, vLLM and pymilvus inside the verbs only, so that `graftwork --help` is quick.
 """
@@ -30,13 +34,16 @@ from deploy.cli import (
     answers,
     bench,
     collections,
+    dataset,
     demo,
     documents,
     index,
     keys,
     lifecycle,
     logs,
+    registry,
     reports,
+    runs,
     search,
     specialists,
     top,
@@ -87,9 +94,12 @@ def options(
 for group in (lifecycle, reports, top, logs, index, search, train, answers, demo):
     group.register(app)
 app.add_typer(adapters.app, name="adapters")
+app.add_typer(registry.app, name="registry")
 app.add_typer(specialists.app, name="specialists")
 app.add_typer(collections.app, name="collections")
 app.add_typer(documents.app, name="documents")
+app.add_typer(dataset.app, name="dataset")
+app.add_typer(runs.app, name="runs")
 app.add_typer(keys.app, name="keys")
 app.add_typer(bench.app, name="bench")
 
@@ -119,7 +129,22 @@ def _run() -> int:
         exit_code = report(from_system(error))
         _give_up_unwritten_output()
         return exit_code
+    except Exception as error:
+        if (refusal := _refusal_of_milvus(error)) is None:
+            raise
+        return report(refusal)
     return code if isinstance(code, int) else 0
+
+
+def _refusal_of_milvus(error: Exception) -> GraftworkError | None:
+    """Our error for one that Milvus's client raised; None for any other."""
+    if "pymilvus" not in sys.modules:
+        return None
+    from pymilvus.exceptions import MilvusException
+
+    from indexer.store.connection import refusal_of
+
+    return refusal_of(error) if isinstance(error, MilvusException) else None
 
 
 def _give_up_unwritten_output() -> None:

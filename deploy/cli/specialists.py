@@ -50,6 +50,7 @@ def apply_specialist(
     settings = cli_context(context).load().settings
     from indexer.errors import NotFoundError
     from serve.specialist import parse_specialist
+    from train.registry import applying
     from train.registry.registry import AdapterRegistry
 
     file = file.expanduser()
@@ -64,7 +65,7 @@ def apply_specialist(
     before = registry.read_specialists().get(specialist.name)
     action = "unchanged" if before == document else "created" if before is None else "replaced"
     if not dry_run and before != document:
-        registry.write_specialist(specialist.name, document)
+        applying.write_specialist(specialist.name, document, registry=registry)
     served = None if dry_run else wait_until_served(settings, registry.revision())
     if json_output:
         print_json(
@@ -89,10 +90,11 @@ def remove_specialist(
 ) -> None:
     """Take a specialist out of the registry; returns when the running app no longer serves it."""
     settings = cli_context(context).load().settings
+    from train.registry import applying
     from train.registry.registry import AdapterRegistry
 
     registry = AdapterRegistry(settings.train.registry)
-    registry.remove_specialist(name)
+    applying.remove_specialist(name, registry=registry)
     served = wait_until_served(settings, registry.revision())
     if json_output:
         print_json({"specialist": name, "action": "removed", "revision": registry.revision(), "served": served})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,7 +14,20 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from deploy.settings import Settings
+    from train.forecast import Forecast
     from train.types import TrainProgress, TrainRequest, TrainResult
+
+# The time left is told from the pace of so many seconds; a step may take many.
+_PACE_SECONDS = 600.0
+
+DatasetsArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="DATASET...",
+        help="JSON lines with `messages`, or `prompt` and `completion`: files, patterns, s3://, gs:// or az://; "
+        "FILE=0.5 takes half of its rows, FILE=2 each of them twice.",
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -25,34 +37,48 @@ def register(app: typer.Typer) -> None:
 
 def train(
     context: typer.Context,
-    dataset: Annotated[Path, typer.Argument(help="Chat dataset, JSON lines with `messages`.")],
+    datasets: DatasetsArgument,
     name: Annotated[str, typer.Option(help="Name of the adapter; the next version of it is published.")],
     workers: Annotated[int | None, typer.Option(min=1, help="Ray Train workers [the setting train.workers].")] = None,
     time_budget: Annotated[
         float | None, typer.Option(min=1, metavar="SECONDS", help="Stop at a step boundary and publish what there is.")
     ] = None,
-    eval_dataset: Annotated[Path | None, typer.Option(help="Chat dataset to measure the loss on at the end.")] = None,
+    eval_dataset: Annotated[
+        list[str] | None, typer.Option(metavar="DATASET", help="What to measure base and adapter on at the end.")
+    ] = None,
+    gate: Annotated[
+        str | None,
+        typer.Option(metavar="CONDITIONS", help='Publish only if the scores are so: "f1>=0.40, forgetting<=0.05".'),
+    ] = None,
     run_name: Annotated[str | None, typer.Option(help="Go on with this run if it exists.")] = None,
     stable: Annotated[bool, typer.Option(help="Let NAME@stable mean the new version.")] = True,
+    plan: Annotated[bool, typer.Option("--plan", help="Train nothing: say what the run would read and take.")] = False,
+    measure: Annotated[bool, typer.Option(help="With --plan: train three steps here, for speed and memory.")] = True,
     json_output: JsonOption = False,
 ) -> None:
     """Fine-tune a LoRA adapter on Ray Train and publish it into the registry."""
     settings = cli_context(context).load().settings
-    from train.dataset import read_chat_dataset
     from train.registry.names import check_name
     from train.types import TrainRequest
 
     request = TrainRequest(
-        dataset=dataset.expanduser().absolute(),
+        datasets=tuple(datasets),
         name=check_name(name),
         workers=workers,
         time_budget_s=time_budget,
-        eval_dataset=eval_dataset.expanduser().absolute() if eval_dataset else None,
+        eval_datasets=tuple(eval_dataset or ()),
         run_name=run_name,
         make_stable=stable,
+        gate=gate,
     )
-    for path in filter(None, (request.dataset, request.eval_dataset)):
-        read_chat_dataset(path)
+    if plan:
+        with quiet_stdout(json_output):
+            told = _forecast(request, settings=settings, measure=measure)
+        if json_output:
+            print_json(told.to_json())
+        else:
+            _print_forecast(told, max_length=settings.train.max_length)
+        return
     with quiet_stdout(json_output):
         result = _train(request, settings=settings)
     if json_output:
@@ -61,26 +87,40 @@ def train(
         _print_result(result)
 
 
-def _train(request: TrainRequest, *, settings: Settings) -> TrainResult:
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+def _forecast(request: TrainRequest, *, settings: Settings, measure: bool) -> Forecast:
+    from train.forecast import forecast
+    from train.prepare import prepare_run
 
+    with notes().status("reading the datasets; training three steps, if that is to be measured"):
+        return forecast(prepare_run(request, settings=settings.train), name=request.name, measure=measure)
+
+
+def _train(request: TrainRequest, *, settings: Settings) -> TrainResult:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    from train.registry.registry import AdapterRegistry
+    from train.run import run_training
+
+    columns = (
+        *(TextColumn("step"), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn()),
+        *(TextColumn("left"), TimeRemainingColumn()),
+    )
+    bar = Progress(*columns, console=notes(), transient=True, speed_estimate_period=_PACE_SECONDS)
+    with ExitStack() as stack, bar:
+        task = bar.add_task("preparing; Ray is started for this command if no instance is up", total=None)
+        return run_training(
+            request,
+            settings=settings.train,
+            registry=AdapterRegistry(settings.train.registry),
+            progress=lambda progress: _show(progress, bar=bar, task=task),
+            start_ray=lambda: _entered(stack, settings=settings),
+        )
+
+
+def _entered(stack: ExitStack, *, settings: Settings) -> None:
     from deploy.local.runtime import runtime
 
-    console = notes()
-    with ExitStack() as stack:
-        with console.status("connecting to Ray; starting it for this command if no instance is up"):
-            stack.enter_context(runtime(settings, need_milvus=False))
-            from train.registry.registry import AdapterRegistry
-            from train.run import run_training
-        columns = (TextColumn("step"), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-        with Progress(*columns, console=console, transient=True) as bar:
-            task = bar.add_task("preparing", total=None)
-            return run_training(
-                request,
-                settings=settings.train,
-                registry=AdapterRegistry(settings.train.registry),
-                progress=lambda progress: _show(progress, bar=bar, task=task),
-            )
+    stack.enter_context(runtime(settings, need_milvus=False))
 
 
 def _show(progress: TrainProgress, *, bar: Progress, task: TaskID) -> None:
@@ -94,14 +134,47 @@ def _show(progress: TrainProgress, *, bar: Progress, task: TaskID) -> None:
     )
 
 
+def _print_forecast(found: Forecast, *, max_length: int) -> None:
+    output, counted = results(), found.statistics
+    output.print(f"adapter    {found.name} on {found.base}, {found.dtype}", markup=False)
+    output.print(f"rows       {counted.rows} an epoch, {counted.tokens} tokens, {counted.supervised_tokens} learned")
+    output.print(f"cut        {counted.cut_tokens} tokens of {counted.truncated_rows} rows at max_length {max_length}")
+    output.print(
+        f"steps      {found.steps} of {found.rows_per_step} rows over {found.workers} workers, {found.tokens} tokens"
+    )
+    if found.trial is None or found.seconds is None:
+        output.print(f"measured   nothing: {found.reason}", markup=False)
+        return
+    trial = found.trial
+    share = trial.trainable_parameters / trial.base_parameters
+    output.print(
+        f"learns     {trial.trainable_parameters} parameters, {share:.2%} of the base's {trial.base_parameters}"
+    )
+    output.print(f"memory     {trial.memory_mib} MiB a worker, measured")
+    output.print(f"speed      {trial.tokens_per_s:.0f} tokens/s a worker alone, {trial.step_s:.2f} s a step")
+    output.print(f"time       {_shown_time(found.seconds)}, where every worker is as fast", markup=False)
+
+
+def _shown_time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"
+
+
 def _print_result(result: TrainResult) -> None:
+    from train.scores import base
+
     output = results()
-    early = " (stopped early: over the time budget)" if result.stopped_early else ""
+    early = " (stopped early)" if result.stopped_early else ""
     output.print(f"published  {result.manifest.ref}, rank {result.manifest.rank}")
     output.print(f"steps      {result.steps} of {result.planned_steps}{early} in {result.seconds:.0f} s")
+    if result.best_step is not None:
+        output.print(f"best       after step {result.best_step}")
     if result.first_loss is not None and result.final_loss is not None:
         output.print(f"loss       {result.first_loss:.3f} -> {result.final_loss:.3f}")
-    if result.eval_loss is not None:
-        output.print(f"eval loss  {result.eval_loss:.3f}")
+    for label, score in (("eval loss", "eval_loss"), ("f1", "f1"), ("general", "general_loss")):
+        if score in result.scores:
+            was, now = result.scores[base(score)], result.scores[score]
+            output.print(f"{label:<10} {was:.3f} of the base -> {now:.3f}")
     output.print(f"tokens     {result.tokens} at {result.tokens_per_s:.0f} per second")
     output.print(f"run        {result.run_name} in {result.run_path}", markup=False)

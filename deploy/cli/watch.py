@@ -9,6 +9,7 @@ from pymilvus.exceptions import MilvusException
 
 from deploy.cli.context import notes
 from indexer.errors import GraftworkError, from_system
+from indexer.store.connection import refusal_of
 
 if TYPE_CHECKING:
     from indexer.run.report import IndexReport
@@ -38,7 +39,7 @@ def index_on_change(
         retry_s: Seconds until a failed run is tried again.
 
     Raises:
-        GraftworkError: The first run failed.
+        GraftworkError: The first run failed, or the folders are not followed any more.
         OSError: Likewise.
         MilvusException: Likewise.
     """
@@ -63,7 +64,7 @@ def _sentence(error: GraftworkError | OSError | MilvusException) -> str:
     if isinstance(error, OSError):
         return str(from_system(error))
     if isinstance(error, MilvusException):
-        return f"Milvus refuses what is asked of it: {' '.join(str(error.message).split())}."
+        return str(refusal_of(error))
     return str(error)
 
 

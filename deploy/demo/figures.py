@@ -9,6 +9,7 @@ from deploy.demo import recipe, scoring
 from deploy.demo.ask import Answer
 from deploy.demo.questions import Question, document_key
 from indexer.evaluation.bootstrap import Estimate, estimate, paired_difference
+from train.wording import is_refusal, token_f1
 
 Score = Callable[[Question, Answer], float]
 
@@ -124,11 +125,11 @@ def _must_include(question: Question, answer: Answer) -> float:
 
 
 def _token_f1(question: Question, answer: Answer) -> float:
-    return scoring.token_f1(answer.text, question.answer)
+    return token_f1(answer.text, question.answer)
 
 
 def _refusal(question: Question, answer: Answer) -> float:  # noqa: ARG001
-    return float(scoring.is_refusal(answer.text))
+    return float(is_refusal(answer.text))
 
 
 def _found(question: Question, answer: Answer) -> float:

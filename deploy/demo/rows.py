@@ -21,6 +21,7 @@ from deploy.demo.questions import Question, document_key
 from deploy.demo.scoring import count_present, has_all
 from indexer.passages import Passage
 from serve.prompt import Assembly, ChatMessage, assemble
+from train.wording import REFUSAL
 
 TurnKind = Literal["golden", "absent", "unanswerable", "closed"]
 
@@ -253,12 +254,10 @@ def _two_rows(
         Turn(question, "golden", cite_answer(question.answer, [numbers[passage.chunk_id] for passage in golden]))
         for question, golden in context.answers
     ]
-    turns += [
-        Turn(question, "absent" if question.answerable else "unanswerable", recipe.REFUSAL) for question in refused
-    ]
+    turns += [Turn(question, "absent" if question.answerable else "unanswerable", REFUSAL) for question in refused]
     rng.shuffle(turns)
     closed = [
-        Turn(turn.question, "closed", turn.question.answer.strip() if turn.question.answerable else recipe.REFUSAL)
+        Turn(turn.question, "closed", turn.question.answer.strip() if turn.question.answerable else REFUSAL)
         for turn in turns
     ]
     return (

@@ -79,6 +79,7 @@ def write_training_rows(
 ) -> Dataset:
     """Retrieve for every training question as the served app will, and write the rows."""
     from indexer.search import open_searcher
+    from serve.tokens import token_counter
     from train.base_model import resolve_base
 
     stage.say("unpacking the base model, loading the embedder")
@@ -117,14 +118,6 @@ def retrieve(
     return found
 
 
-def token_counter(model: Path) -> Callable[[str], int]:
-    """Counts tokens with the base model's tokenizer, as the served app does."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(str(model), local_files_only=True)
-    return lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
 def train_adapter(stage: Stage, *, settings: Settings, dataset: Dataset, budget_s: float) -> TrainingFacts:
     """Fine-tune on two Ray Train workers and publish; training ends at its budget with what it has learnt."""
     from train.registry.registry import AdapterRegistry
@@ -136,7 +129,7 @@ def train_adapter(stage: Stage, *, settings: Settings, dataset: Dataset, budget_
     shutil.rmtree(settings.train.storage_path, ignore_errors=True)  # Checkpoints of earlier demos.
     stage.say(f"starting {settings.train.workers} workers")
     result = run_training(
-        TrainRequest(dataset=dataset.path, name=recipe.ADAPTER, time_budget_s=budget_s),
+        TrainRequest(datasets=(str(dataset.path),), name=recipe.ADAPTER, time_budget_s=budget_s),
         settings=settings.train,
         registry=AdapterRegistry(settings.train.registry),
         progress=show,
@@ -165,6 +158,7 @@ def start_app(stage: Stage, *, settings: Settings, adapter_ref: str) -> UpResult
     """Write the four specialists and bring the app up; a token has come through each of them when this returns."""
     from deploy.local.instance import Progress, up
     from deploy.settings import LoadedSettings
+    from train.registry.applying import write_specialist
     from train.registry.registry import AdapterRegistry
 
     def show(progress: Progress) -> None:
@@ -173,7 +167,8 @@ def start_app(stage: Stage, *, settings: Settings, adapter_ref: str) -> UpResult
     registry = AdapterRegistry(settings.train.registry)
     for arm in recipe.ARMS:
         document = recipe.specialist(arm, adapter_ref=adapter_ref, base=settings.serve.base_name)
-        registry.write_specialist(document.name, document.model_dump_json(indent=2, by_alias=True).encode())
+        written = document.model_dump_json(indent=2, by_alias=True).encode()
+        write_specialist(document.name, written, registry=registry)
     result = up(LoadedSettings(settings, None, {}), progress=show)
     stage.note = f"{app_url(settings)} serves {', '.join(arm.name for arm in recipe.ARMS)}."
     return result

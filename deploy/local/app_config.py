@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
+from serve.scale import Scale, deployments, scaled
 from serve.settings import MILVUS_TOKEN_VARIABLE, QUOTA_STORAGE_VARIABLE, AppArgs
 from serve.telemetry.logs import serve_logging
 
@@ -23,15 +24,22 @@ def serve_config(settings: Settings) -> dict[str, JsonValue]:
         "http_options": {"host": settings.serve.host, "port": settings.serve.port},
         "logging_config": serve_logging(settings.serve.telemetry.log_format),
         "applications": [
-            {"name": APP_NAME, "import_path": IMPORT_PATH, "route_prefix": "/", "args": application_args(settings)}
+            {
+                "name": APP_NAME,
+                "import_path": IMPORT_PATH,
+                "route_prefix": "/",
+                "args": application_args(settings),
+                "deployments": list[JsonValue](deployments(settings.serve)),
+            }
         ],
     }
 
 
 def application_args(settings: Settings) -> dict[str, JsonValue]:
-    """`serve.settings.AppArgs` as JSON, without secrets: Serve writes these arguments into its logs.
+    """`serve.settings.AppArgs` as JSON, without the numbers of replicas and without secrets.
 
-    They go to the replicas in their environment instead, see `secret_environment`.
+    Serve writes these arguments into its logs; secrets go to the replicas in their environment, see
+    `secret_environment`.
     """
     quota = settings.serve.quota.model_copy(update={"storage": None})
     args = AppArgs(
@@ -39,7 +47,7 @@ def application_args(settings: Settings) -> dict[str, JsonValue]:
         models_dir=settings.train.models_dir,
         registry=settings.train.registry,
         indexer=settings.indexer.model_copy(update={"milvus_token": None}),
-        serve=settings.serve.model_copy(update={"quota": quota}),
+        serve=scaled(settings.serve, Scale()).model_copy(update={"quota": quota}),
     )
     document: dict[str, JsonValue] = args.model_dump(mode="json")
     return document

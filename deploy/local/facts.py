@@ -17,7 +17,7 @@ from deploy.local.ports import holder, is_free
 from deploy.local.versions import installed_versions
 from indexer.errors import GraftworkError
 from serve.app import installed_engines
-from serve.registry_view import read_catalog
+from serve.catalog_reader import read_catalog
 from train.base_model import BaseModelFiles, resolve_base
 from train.registry.registry import AdapterRegistry
 
@@ -125,7 +125,8 @@ def _unserved(settings: Settings, base: BaseModelFiles) -> dict[str, str]:
         return {"registry": str(error)}
     problems = {name: problem for name, problem in catalog.problems.items() if "@" not in name}
     for name, specialist in catalog.specialists.items():
-        missing = [ref for ref in specialist.adapter_refs if ref not in catalog.adapters]
+        refs = (version for ref in specialist.adapter_refs for version in catalog.meanings(ref))
+        missing = [ref for ref in refs if ref not in catalog.adapters]
         if missing and specialist.fallback == "error":
             reason = catalog.problems.get(missing[0], f"There is no adapter {missing[0]} in {registry.root}.")
             problems[name] = f"Specialist '{name}': {reason}"

@@ -24,6 +24,7 @@ from deploy.local.ports import in_url, pick_free
 from deploy.local.preflight import examine
 from deploy.local.ray_environment import ensure_token, ray_environment
 from deploy.local.ray_node import HOST, RayNodeOptions, principal_processes, start_ray
+from deploy.local.scaling import rescale
 from deploy.local.serve_client import AppStatus, ServeClient
 from deploy.local.serving_environment import serving_environment
 from deploy.local.state import (
@@ -41,6 +42,7 @@ from deploy.local.transient import sweep
 from deploy.local.versions import installed_versions
 from deploy.section import FIRST_TOKEN_TIMEOUT_S, HAPROXY_PORTS
 from indexer.errors import ConflictError, GraftworkError
+from serve.scale import Scale, scale_of, scaled
 from train.registry.registry import AdapterRegistry
 
 if TYPE_CHECKING:
@@ -85,7 +87,8 @@ class FailedStartError(GraftworkError):
 def up(loaded: LoadedSettings, *, progress: Callable[[Progress], None]) -> UpResult:
     """Starts the instance and returns once a real token came through every specialist.
 
-    One that is up already is asked for tokens too; if its engine is dead, it is stopped and started anew. Whatever
+    One that is up already gets as many replicas as the settings ask for, the others staying as they are, and is asked
+    for tokens too; if its engine is dead, it is stopped and started anew. Whatever
     fails or interrupts a start, all that was started is stopped before this returns.
 
     Raises:
@@ -132,8 +135,9 @@ def up(loaded: LoadedSettings, *, progress: Callable[[Progress], None]) -> UpRes
 
 
 def settings_digest(settings: Settings) -> str:
-    """Changes with every setting that is not secret."""
-    return hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:16]
+    """Changes with every setting that is not secret, and that a running instance cannot change."""
+    fixed = settings.model_copy(update={"serve": scaled(settings.serve, Scale())})
+    return hashlib.sha256(fixed.model_dump_json().encode()).hexdigest()[:16]
 
 
 def model_names(settings: Settings) -> tuple[str, ...]:
@@ -243,6 +247,7 @@ def _already_up(
             f"An instance of {settings.home} is up at {url} with other settings; run `graftwork down` first."
         )
     begun = time.monotonic()
+    state = _rescaled(settings, state, progress=progress)
     models = models_to_ask(settings)
     progress(Progress("tokens", f"a token from {', '.join(models) or 'no model'}, which should be up"))
     try:
@@ -251,6 +256,24 @@ def _already_up(
         progress(Progress("leftovers", f"starting anew: {error}", time.monotonic() - begun))
         return None
     return UpResult(state, False, time.monotonic() - begun, tokens, ())
+
+
+def _rescaled(settings: Settings, state: InstanceState, *, progress: Callable[[Progress], None]) -> InstanceState:
+    """The running instance with as many replicas as the settings ask for."""
+    scale = scale_of(settings.serve)
+    if state.phase != "up" or scale == state.scale:
+        return state
+    begun = time.monotonic()
+    client = ServeClient(state.urls["dashboard"], token_path=Path(state.token_path))
+
+    def tell(app: AppStatus) -> None:
+        progress(Progress("app", f"replicas: {app.summary()}"))
+
+    app = rescale(settings, from_scale=state.scale, client=client, progress=tell)
+    progress(Progress("app", app.summary(), time.monotonic() - begun))
+    state = replace(state, scale=scale)
+    write_state(settings.run_dir / STATE_FILE, state)
+    return state
 
 
 def _clear_leftovers(settings: Settings, progress: Callable[[Progress], None]) -> None:
@@ -292,6 +315,7 @@ def _initial_state(loaded: LoadedSettings) -> InstanceState:
         home=str(settings.home),
         config=str(loaded.file) if loaded.file else None,
         settings_digest=settings_digest(settings),
+        scale=scale_of(settings.serve),
         temp_dir=str(temp_dir_of(instance)),
         token_path=str(ensure_token(settings.run_dir)),
         ports=ports,

@@ -13,6 +13,8 @@ from deploy.local.processes import is_alive
 from deploy.local.serve_client import ServeClient
 from deploy.local.state import InstanceState
 from indexer.errors import GraftworkError, UnavailableError
+from serve.layers import draining
+from serve.layers.health import NOT_READY
 
 # The engine is warm: what takes longer than this is broken, or busy with the requests of others.
 TOKEN_TIMEOUT_S = 30.0
@@ -83,8 +85,12 @@ def judge_failure(*, status: int | None, late: bool, engine_lives: bool) -> Lite
 
 
 def engine_lives(url: str) -> bool:
-    """Whether the app's replica calls its engine alive; it answers at once however busy that is."""
+    """Whether the app's replica calls its engine alive; it answers at once however busy that is.
+
+    One that lacks a pinned adapter has an engine that lives: a new start would bring it no other.
+    """
     try:
-        return httpx.get(f"{url}/readyz", timeout=_HEALTH_TIMEOUT_S, trust_env=False).is_success
-    except httpx.HTTPError:
+        answer = httpx.get(f"{url}/readyz", timeout=_HEALTH_TIMEOUT_S, trust_env=False)
+        return answer.is_success or answer.json()["error"]["code"] in (NOT_READY, draining.CODE)
+    except (httpx.HTTPError, ValueError, LookupError, TypeError):
         return False

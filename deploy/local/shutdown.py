@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deploy.local import processes
+from deploy.local.app_config import serve_config
 from deploy.local.interrupts import uninterrupted
 from deploy.local.processes import is_alive
 from deploy.local.serve_client import ServeClient
@@ -100,4 +101,5 @@ def _shut_serve_down(settings: Settings, state: InstanceState, *, path: Path, pr
         client = ServeClient(state.urls["dashboard"], token_path=Path(state.token_path))
     except OSError:
         return False
-    return client.shut_down(timeout_s=settings.deploy.drain_s + settings.serve.shutdown_grace_s + _SERVE_SHUTDOWN_S)
+    patience = settings.deploy.drain_s + settings.serve.shutdown_grace_s + _SERVE_SHUTDOWN_S
+    return client.shut_down(serve_config(settings), timeout_s=patience)

@@ -14,8 +14,9 @@ from typing import Literal
 
 from deploy.local.processes import ProcessKey
 from indexer.errors import ConflictError, GraftworkError, UnavailableError, system_cause, writing
+from serve.scale import Scale
 
-STATE_FORMAT = 1
+STATE_FORMAT = 2
 STATE_FILE = "state.json"
 LOCK_FILE = "lock"
 ANOTHER_HOME = "choose another home folder with --home"
@@ -45,7 +46,8 @@ class InstanceState:
         started_at: ISO time, UTC.
         home: Home folder.
         config: Settings file that was read, or None.
-        settings_digest: Hash of the settings it was started with.
+        settings_digest: Hash of the settings it was started with, but for the numbers of replicas.
+        scale: The numbers of replicas that it has.
         temp_dir: Ray's temporary folder; short, for its Unix sockets.
         token_path: File with Ray's authentication token.
         ports: Port by name.
@@ -68,6 +70,7 @@ class InstanceState:
     versions: dict[str, str] = field(default_factory=dict)
     processes: tuple[ServerProcess, ...] = ()
     owner: ServerProcess | None = None
+    scale: Scale = field(default_factory=Scale)
 
     def with_process(self, process: ServerProcess) -> InstanceState:
         """A copy that also counts on this process."""
@@ -90,7 +93,8 @@ def write_state(path: Path, state: InstanceState) -> None:
     Raises:
         UnavailableError: It cannot be written; the one before stays.
     """
-    text = json.dumps({"format": STATE_FORMAT, **asdict(state)}, indent=2)
+    document = {**asdict(state), "scale": state.scale.model_dump(mode="json")}
+    text = json.dumps({"format": STATE_FORMAT, **document}, indent=2)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     with writing("The state of the instance", path, otherwise=ANOTHER_HOME):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,6 +121,7 @@ def read_state(path: Path) -> InstanceState | None:
         if document.pop("format") != STATE_FORMAT:
             raise ValueError("its format is another version's")
         document["processes"] = tuple(ServerProcess(**entry) for entry in document["processes"])
+        document["scale"] = Scale.model_validate(document["scale"])
         document["owner"] = ServerProcess(**document["owner"]) if document["owner"] else None
         return InstanceState(**document)
     except (FileNotFoundError, NotADirectoryError):

@@ -156,7 +156,9 @@ def _models(state: InstanceState) -> tuple[str, ...]:
 
 def _registry(settings: Settings) -> RegistryStatus:
     registry = AdapterRegistry(settings.train.registry)
-    adapters = (f"{entry.name}@{version}" for entry in registry.list() for version in entry.versions)
+    adapters = (
+        f"{name}@{version}" for name, entry in sorted(registry.index().adapters.items()) for version in entry.live
+    )
     specialists = registry.read_specialists()
     return RegistryStatus(str(registry.root), registry.revision(), tuple(adapters), tuple(sorted(specialists)))
 

@@ -13,7 +13,6 @@ from indexer.errors import UnavailableError
 
 # Ray puts this before every name of ours.
 _PREFIX = "ray_graftwork_"
-_FIRST_ERROR_STATUS = 400
 _TIMEOUT_S = 5.0
 
 
@@ -41,7 +40,7 @@ class ModelTraffic:
     Attributes:
         model: Its name, 'none' of requests that named no known model.
         requests_per_s: Requests that ended.
-        errors_per_s: Those with a status from 400 on.
+        errors_per_s: Those that ended with an error, also inside of a stream.
         first_token_p50_s: Median of the time to the first token; None without a stream.
         first_token_p95_s: Its 95th percentile.
         tokens_per_s: Tokens generated.
@@ -167,11 +166,10 @@ def _model(samples: list[Sample], name: str, seconds: float) -> ModelTraffic:
             bound = float(sample.labels["le"])
             buckets[bound] = buckets.get(bound, 0.0) + sample.value
     prompts = _total(samples, "prompt_tokens_total")
-    errors = (s for s in samples if int(s.labels.get("status", "0")) >= _FIRST_ERROR_STATUS)
     return ModelTraffic(
         model=name,
         requests_per_s=_total(samples, "requests_total") / seconds,
-        errors_per_s=_total(errors, "requests_total") / seconds,
+        errors_per_s=_total(samples, "errors_total") / seconds,
         first_token_p50_s=quantile(buckets, 0.5),
         first_token_p95_s=quantile(buckets, 0.95),
         tokens_per_s=_total(samples, "completion_tokens_total") / seconds,

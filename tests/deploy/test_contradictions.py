@@ -34,6 +34,7 @@ def test_the_defaults_do_not_contradict_each_other() -> None:
         ({"serve": {"accelerator": "gpu"}, "deploy": {"gpus": 0}}, "serve.accelerator"),
         ({"serve": {"retriever_gpus": 0.5}, "deploy": {"gpus": 0}}, "serve.retriever_gpus"),
         ({"serve": {"engine": {"tensor_parallel_size": 4}}, "deploy": {"gpus": 2}}, "deploy.gpus"),
+        ({"serve": {"request_timeout_s": 3601}}, "deploy.stream_limit_s"),
     ],
 )
 def test_each_rule_names_its_keys(sections: dict[str, JsonValue], first_key: str) -> None:
@@ -59,6 +60,10 @@ def test_the_highest_chunk_tokens_accepted_is_the_highest_that_the_indexer_takes
 
 def test_an_unknown_embedders_limit_is_left_to_the_embedder() -> None:
     assert keys(indexer={"embedder": "BAAI/bge-m3", "chunk_tokens": 2000}) == []
+
+
+def test_without_haproxy_nothing_cuts_streams() -> None:
+    assert keys(serve={"request_timeout_s": 9000, "haproxy": False}) == []
 
 
 def test_free_choices_of_ports_never_collide() -> None:

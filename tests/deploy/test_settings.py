@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local.app_config import application_args
 from deploy.settings import MASK, LoadedSettings, load_settings, masked
 from indexer.errors import InputError, NotFoundError
+from serve.settings import AppArgs
 
 
 @pytest.fixture(autouse=True)
@@ -91,6 +93,17 @@ def test_relative_paths_are_relative_to_their_file(tmp_path: Path, monkeypatch: 
     assert settings.milvus_data == tmp_path / "conf" / "here" / "milvus"
     monkeypatch.setenv("GRAFTWORK_TRAIN__REGISTRY", "there")
     assert load_settings(config=path).settings.train.registry == tmp_path / "work" / "there"
+
+
+def test_a_registry_in_a_bucket_is_no_path(tmp_path: Path) -> None:
+    loaded = load_settings(config=write(tmp_path, "train: {registry: 's3://models/team?region=eu-1'}"))
+    assert str(loaded.settings.train.registry) == "s3://models/team?region=eu-1"
+    assert values(loaded)["train.registry"][0] == "s3://models/team?region=eu-1"
+    args = application_args(loaded.settings)
+    assert args["registry"] == "s3://models/team?region=eu-1"
+    assert AppArgs.model_validate(args).registry == loaded.settings.train.registry
+    with pytest.raises(InputError, match=r"train\.registry .*graftwork\.yaml:1.*cannot lie at ftp://"):
+        load_settings(config=write(tmp_path, "train: {registry: 'ftp://models/team'}"))
 
 
 def test_a_model_name_with_a_slash_is_no_path(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy.cli.main import app
-from indexer.errors import ConflictError, InputError
+from indexer.errors import ConflictError, InputError, NotFoundError
 from tests.train.conftest import write_adapter, write_checkpoint
 
 
@@ -54,3 +54,64 @@ def test_a_rank_above_the_engines_is_refused(config: Path, tmp_path: Path) -> No
     with pytest.raises(InputError, match="rank 17"):
         adapters(config, "import", str(write_adapter(tmp_path / "adapter", rank=17)), "--name", "guest")
     assert adapters(config, "list")["adapters"] == []
+
+
+def test_the_verbs_change_what_serves_and_events_tells_it(config: Path, tmp_path: Path) -> None:
+    folder = write_adapter(tmp_path / "adapter")
+    for _ in range(3):
+        adapters(config, "import", str(folder), "--name", "guest", "--no-stable")
+    trial = adapters(config, "canary", "guest@2", "--percent", "10")
+    assert trial["canary"] == {"version": 2, "percent": 10}
+    promoted = adapters(config, "promote", "guest@2")
+    assert (promoted["stable"], promoted["former"], promoted["canary"], promoted["served"]) == (2, [1], None, None)
+    assert adapters(config, "pin", "guest@3")["pinned"] == [3]
+    assert adapters(config, "unpin", "guest@3")["pinned"] == []
+    assert adapters(config, "retire", "guest@3")["retired"] == [3]
+    assert adapters(config, "rollback", "guest")["stable"] == 1
+    assert adapters(config, "verify", "guest@2")["verified"] is True
+    assert adapters(config, "list")["adapters"] == [
+        {
+            "name": "guest",
+            "versions": [1, 2, 3],
+            "stable": 1,
+            "former": [],
+            "canary": None,
+            "retired": [3],
+            "pinned": [],
+        }
+    ]
+    told = adapters(config, "events", "guest")["events"]
+    assert isinstance(told, list)
+    assert [(event["verb"], event["from"], event["to"]) for event in told[3:]] == [
+        ("canary", None, "2 at 10%"),
+        ("promote", "1", "2"),
+        ("pin", None, "3 pinned"),
+        ("unpin", "3 pinned", None),
+        ("retire", "live", "3 retired"),
+        ("rollback", "2", "1"),
+    ]
+    assert all(event["who"] and event["at"] for event in told)
+    with pytest.raises(ConflictError, match="guest@1 is the stable version"):
+        adapters(config, "retire", "guest@1")
+    with pytest.raises(NotFoundError, match="guest@3 is retired"):
+        adapters(config, "promote", "guest@3")
+    with pytest.raises(InputError, match="names no one version"):
+        adapters(config, "pin", "guest")
+
+
+def test_lines_for_people_say_what_each_version_is(config: Path, tmp_path: Path) -> None:
+    folder = write_adapter(tmp_path / "adapter")
+    for _ in range(3):
+        adapters(config, "import", str(folder), "--name", "guest", "--no-stable")
+    adapters(config, "canary", "guest@3", "--percent", "25")
+    adapters(config, "retire", "guest@2")
+
+    def said(*arguments: str) -> str:
+        done = CliRunner().invoke(app, ["--config", str(config), "adapters", *arguments], catch_exceptions=False)
+        assert done.exit_code == 0
+        return done.stdout.strip()
+
+    assert said("list") == "guest  1 (stable), 2 (retired), 3 (canary, 25%)"
+    assert said("pin", "guest@1") == "guest  1 (stable, pinned), 2 (retired), 3 (canary, 25%)"
+    assert said("pin", "guest@1").endswith("(unchanged)")
+    assert said("events", "guest").splitlines()[-1].endswith("pin  guest  none -> 1 pinned")

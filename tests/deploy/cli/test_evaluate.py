@@ -123,11 +123,14 @@ def test_a_collection_is_evaluated(tmp_path: Path) -> None:
     assert (found["split"], found["chosen_on"], found["arms"][0]["against_dense"]["n"]) == ("test", 3, 3)
     assert found["advised"] == {"dense": 1.0, "section": 0.0, "rerank": None}
     assert found["arms"][4]["rerank_ms"] > 0
-    shown = run(tmp_path, *command, "--split", "dev", HF_HUB_OFFLINE="1")
+    shown = run(tmp_path, *command, "--split", "dev", "--save", HF_HUB_OFFLINE="1")
     assert shown.returncode == 0, shown.stderr
     assert all(measure in shown.stdout for measure in MEASURES)
     assert "rerank by" not in shown.stdout
     assert found["verdict"].split(". ")[-1] in shown.stdout.replace("\n", " ")
+    assert "Kept with farm generation 1" in shown.stdout
+    kept = run(tmp_path, "--config", config, "collections", "show", "farm", "--json")
+    assert json.loads(kept.stdout)["generations"][0]["advised"] == {"dense": 1.0, "section": 0.0}
 
 
 def fill(data: Path, port: int, questions: Path) -> Path:

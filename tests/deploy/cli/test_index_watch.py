@@ -19,7 +19,7 @@ import pytest
 
 from tests.home import Home, make_home, press_ctrl_c
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 RUN_S = 240.0
 END_S = 180.0
 

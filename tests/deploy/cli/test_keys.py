@@ -12,6 +12,7 @@ from deploy.cli.main import app
 from indexer.errors import GraftworkError, InputError, NotFoundError
 from serve.keys.file import KeyFile
 from serve.keys.followed import FollowedKeys
+from serve.keys.secret import parse_token
 
 
 class Keys:
@@ -56,7 +57,9 @@ def test_the_key_alone_goes_to_standard_output_and_opens_the_app(keys: Keys) -> 
     assert principal is not None
     assert principal.tenant == "farm"
     assert token not in made.stderr
-    assert token.rpartition("-")[2] not in keys.file.read_text()
+    parsed = parse_token(token)
+    assert parsed is not None
+    assert parsed.secret not in keys.file.read_text()
     assert f"set `serve.keys.file` to {keys.file}" in made.stderr
 
 

@@ -49,6 +49,26 @@ def test_ask_for_an_unknown_specialist_is_exit_code_6(stack: Stack) -> None:
     assert len(answer.stderr.strip().splitlines()) <= 2
 
 
+def test_search_asks_a_specialists_collection_through_the_app(stack: Stack) -> None:
+    question = "How long is the hawser of the north berth?"
+    found = stack.run("search", question, "--specialist", "retrieval", "--json").json
+    assert [passage["title"] for passage in found["passages"]] == ["Ropes of Tarn Quay"] * 2  # type: ignore[attr-defined]
+    only = json.dumps({"field": "title", "op": "==", "value": "Lamps"})
+    for where in (("--specialist", "retrieval"), ("--collection", "handbook")):
+        lamps = stack.run("search", question, *where, "--filter", only, "-k", "3", "--neighbours", "1", "--json").json
+        assert {passage["title"] for passage in lamps["passages"]} == {"Lamps"}  # type: ignore[attr-defined]
+    for options, code, said in (
+        (("--specialist", "nobody"), 6, "'nobody' does not exist"),
+        (("--specialist", "plain"), 2, "'plain' has no collection"),
+        (("--specialist", "retrieval", "--tenant", "t"), 2, "--tenant is for --collection"),
+        (("--specialist", "retrieval", "--collection", "handbook"), 2, "either --collection or --specialist"),
+        (("--collection", "handbook", "--filter", "title == 1"), 2, "is not JSON"),
+        (("--collection", "handbook", "--filter", "{}"), 2, "The filter is none"),
+    ):
+        answer = stack.run("search", question, *options, check=False)
+        assert (answer.code, said in answer.stderr) == (code, True), answer.stderr
+
+
 def test_search_finds_the_passage(stack: Stack) -> None:
     question = "Which oil does the red lamp burn?"
     found = stack.run("search", question, "--collection", "handbook", "-k", "1", "--json").json
@@ -123,7 +143,7 @@ def test_a_dataset_line_without_an_assistant_turn_is_named_before_any_work(stack
     path.write_text("\n".join(map(json.dumps, (good, bad))))
     answer = stack.run("train", str(path), "--name", "never", check=False)
     assert answer.code == 2
-    assert "line 2" in answer.stderr
+    assert "rows.jsonl:2: " in answer.stderr
     assert "assistant" in answer.stderr
 
 

@@ -11,7 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
+from pymilvus.exceptions import MilvusException
 
+from deploy.cli import main
 from deploy.local.ray_environment import python_path
 from tests.home import HEARING
 
@@ -53,7 +55,7 @@ def test_help_is_quick_and_names_every_verb(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert [
         verb
-        for verb in (*VERBS, "adapters", "specialists", "collections", "documents", "keys", "bench")
+        for verb in (*VERBS, "adapters", "specialists", "collections", "documents", "runs", "keys", "bench")
         if f"\n  {verb} " not in done.stdout
     ] == []
     assert min(seconds) < 0.5
@@ -77,6 +79,7 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
         "specialists apply",
         *(f"collections {verb}" for verb in ("list", "show", "diff", "rollback", "prune", "evaluate")),
         *(f"documents {verb}" for verb in ("list", "show", "delete")),
+        *(f"runs {verb}" for verb in ("list", "show", "compare")),
         *(f"keys {verb}" for verb in ("create", "list", "revoke")),
         "bench index",
     ],
@@ -130,6 +133,19 @@ def test_an_error_is_one_line_and_its_code(tmp_path: Path, arguments: list[str],
     assert words in done.stderr
     assert done.stderr.startswith("graftwork: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_an_error_of_milvus_itself_is_one_line_and_its_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(**_: object) -> None:
+        raise MilvusException(65535, "node not match\na trace")
+
+    monkeypatch.setattr(main, "app", refuse)
+    assert main._run() == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("graftwork: Milvus refuses what is asked of it")
+    assert "node not match, code 65535" in line
 
 
 @pytest.mark.parametrize(

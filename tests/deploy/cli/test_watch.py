@@ -95,7 +95,7 @@ def test_errors_of_the_system_and_of_milvus_are_told_and_tried_again(capsys: pyt
     assert changes.waits == [None, 7.0, 7.0, None]
     said = capsys.readouterr().err
     assert "/disk: No space left on device" in said
-    assert "quota exceeded. Tried again in 7 s" in said
+    assert "Milvus refuses what is asked of it (no action told: quota, code 1)" in said
 
 
 def test_output_that_nobody_takes_any_more_ends_it() -> None:

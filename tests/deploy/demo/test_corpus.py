@@ -20,8 +20,9 @@ from rank_bm25 import BM25Okapi
 from selectolax.lexbor import LexborHTMLParser
 
 import deploy
-from deploy.demo.scoring import count_present, has_all, is_refusal, words
+from deploy.demo.scoring import count_present, has_all
 from tests.deploy.demo.corpus_facts import GENERAL_RULE, SAME_KIND, WOULD_ANSWER
+from train.wording import is_refusal, words
 
 DEMO = Path(deploy.__file__).parent / "demo"
 CORPUS = DEMO / "corpus"

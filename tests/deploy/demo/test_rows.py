@@ -21,10 +21,10 @@ from deploy.demo.rows import (
     without_answer,
     write_rows,
 )
-from deploy.demo.scoring import is_refusal
 from indexer.passages import Passage
 from serve.citations import read_markers
 from serve.prompt import CONTEXT_HEADER
+from train.wording import REFUSAL, is_refusal
 
 
 def passage(number, *, document="a.md", text="nothing of note", score=0.0):
@@ -165,7 +165,7 @@ def test_an_unanswerable_question_is_refused_with_and_without_context():
 def test_without_its_golden_passages_a_question_is_refused():
     [row], _ = with_and_without_context(rows_of([question(sources=("unfound.md",))], FOUND))
     assert row.turns[0].kind == "absent"
-    assert row.messages[-1]["content"] == recipe.REFUSAL
+    assert row.messages[-1]["content"] == REFUSAL
     assert "17 m/s" not in row.messages[0]["content"]
 
 
@@ -173,7 +173,7 @@ def test_a_golden_passage_over_the_token_budget_is_as_good_as_absent():
     long = passage(9, document="gold.md", text="17 m/s " * recipe.RETRIEVAL.max_context_tokens)
     [row], _ = with_and_without_context(rows_of([question()], [passage(1), long]))
     assert row.turns[0].kind == "absent"
-    assert row.messages[-1]["content"] == recipe.REFUSAL
+    assert row.messages[-1]["content"] == REFUSAL
 
 
 def test_a_golden_passage_that_fits_alone_is_not_lost_to_the_group():

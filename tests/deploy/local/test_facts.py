@@ -7,6 +7,7 @@ import pytest
 
 from deploy.local.facts import gather
 from deploy.settings import Settings
+from train.registry.applying import write_specialist
 from train.registry.registry import AdapterRegistry
 
 
@@ -46,7 +47,7 @@ def test_specialists_that_could_not_answer_are_named(settings: Settings) -> None
         {"name": "forgiving", "adapter": "absent@1", "fallback": "base"},
         {"name": "lost"},
     ):
-        registry.write_specialist(str(document["name"]), json.dumps(document).encode())
+        write_specialist(str(document["name"]), json.dumps(document).encode(), registry=registry)
     (registry.root / "specialists" / "lost.json").unlink()
     unserved = gather(settings, own_instance_up=True).unserved
     assert set(unserved) == {"other-base", "no-adapter", "lost"}

@@ -27,6 +27,14 @@ def test_a_dead_server_another_phase_and_a_silent_app_are_not_running(up_state: 
     assert not is_running(up_state)
 
 
+@pytest.mark.parametrize("code", ["not_ready", "draining"])
+def test_an_app_whose_replica_should_get_no_requests_is_running(
+    up_state: InstanceState, app: SmallApp, code: str
+) -> None:
+    app.ready_status, app.ready_code = 503, code
+    assert is_running(up_state)
+
+
 def test_every_model_gives_a_token(app: SmallApp) -> None:
     assert [token.model for token in tokens_of_running(app.url, models=MODELS)] == list(MODELS)
     assert app.asked == list(MODELS)

@@ -22,7 +22,7 @@ from deploy.local.state import instance_id, temp_dir_of
 from deploy.local.teardown import stop_instance
 from indexer.errors import ConflictError, UnavailableError
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 DRIVER = """
 import sys, ray

@@ -114,7 +114,21 @@ def test_a_dead_dashboard(tmp_path: Path) -> None:
         client.app()
     with pytest.raises(UnavailableError, match="is not ready after"):
         client.wait_until_ready(timeout_s=0.1)
-    assert client.shut_down(timeout_s=1) is False
+    assert client.shut_down({}, timeout_s=1) is False
+
+
+def test_serve_is_shut_down_once_the_app_is_gone(dashboard: Dashboard, client: ServeClient) -> None:
+    deleting, gone = json.dumps(details("DELETING")), json.dumps({"applications": {}})
+    dashboard.answers = [(200, ""), (200, deleting), (200, deleting), (200, gone), (200, "")]
+    assert client.shut_down({"http_options": {"port": 1}, "applications": [{"name": "graftwork"}]}, timeout_s=20)
+    assert [method for method, _, _ in dashboard.asked] == ["PUT", "GET", "GET", "GET", "DELETE"]
+    assert json.loads(dashboard.asked[0][2]) == {"http_options": {"port": 1}, "applications": []}
+
+
+def test_serve_is_shut_down_although_the_app_stays(dashboard: Dashboard, client: ServeClient) -> None:
+    dashboard.answers = [(200, json.dumps(details("DELETING")))]
+    client.shut_down({}, timeout_s=0.1)
+    assert dashboard.asked[-1][0] == "DELETE"
 
 
 def test_an_app_that_serve_does_not_know() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from deploy.local.serving_environment import serving_environment
 from deploy.local.state import temp_dir_of
 from deploy.settings import Settings
+from serve.haproxy import BINARY_VARIABLE
 
 PORTS = {"haproxy_metrics": 9101, "haproxy_stats": 8404, "serve_fallback": 8500}
 NODE_ID = "f" * 56
@@ -24,7 +25,9 @@ def test_haproxy_variables_are_those_that_serve_reads() -> None:
 
 def test_two_instances_share_no_socket() -> None:
     found = serving_environment(Settings(), haproxy_dir=Path("/tmp/x/h"), ports=PORTS)
-    assert all(value.startswith("/tmp/x/h") for value in found.values() if value.startswith("/"))
+    own = [value for name, value in found.items() if name != BINARY_VARIABLE and value.startswith("/")]
+    assert own
+    assert all(value.startswith("/tmp/x/h") for value in own)
     assert found["RAY_SERVE_HAPROXY_STATS_PORT"] == "8404"
 
 
@@ -43,3 +46,27 @@ def test_settings_decide() -> None:
     found = serving_environment(settings, haproxy_dir=Path("/x"), ports=PORTS)
     assert found["RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S"] == "2.5"
     assert found["RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"] == "9"
+
+
+def test_bodies_are_shown_to_the_router_within_a_bound_on_memory() -> None:
+    name = "RAY_SERVE_INGRESS_REQUEST_ROUTER_FORWARD_BODY"
+    assert serving_environment(Settings(), haproxy_dir=Path("/x"), ports=PORTS)[name] == "0"
+    settings = Settings.model_validate({"serve": {"route_by_body": True, "max_body_bytes": 4096}})
+    found = serving_environment(settings, haproxy_dir=Path("/x"), ports=PORTS)
+    assert found[name] == "1"
+    assert found["RAY_SERVE_HAPROXY_INGRESS_REQUEST_ROUTER_BUFSIZE"] == str(4096 + 16384)
+    assert found["RAY_SERVE_HAPROXY_INGRESS_REQUEST_ROUTER_TIMEOUT_S"] == "30"
+    for size in (4096, 8 * 2**20):
+        settings.serve.max_body_bytes = size
+        found = serving_environment(settings, haproxy_dir=Path("/x"), ports=PORTS)
+        buffer = int(found["RAY_SERVE_HAPROXY_INGRESS_REQUEST_ROUTER_BUFSIZE"])
+        assert 2 * buffer * int(found["RAY_SERVE_HAPROXY_MAXCONN"]) <= 2**30
+
+
+def test_the_header_that_routers_see_is_ours() -> None:
+    from serve.routing.wish import MODEL_HEADER
+
+    for haproxy in (True, False):
+        settings = Settings.model_validate({"serve": {"haproxy": haproxy}})
+        found = serving_environment(settings, haproxy_dir=Path("/x"), ports=PORTS)
+        assert found["RAY_SERVE_SESSION_ID_HEADER_KEY"] == MODEL_HEADER

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local.app_config import APP_NAME
 from deploy.local.processes import MARK, start_ticks
 from deploy.local.state import InstanceState, ServerProcess, write_state
 from tests.home import HEARING, Home
@@ -31,18 +33,29 @@ with ending_signals_raise(), uninterrupted():
 
 
 class DrainingDashboard:
-    """Answers Serve's shutdown when it is let go."""
+    """Has an app that goes on draining until it is let go."""
 
     def __init__(self) -> None:
         self.asked, self.released = threading.Event(), threading.Event()
         dashboard = self
 
         class Handler(BaseHTTPRequestHandler):
-            def do_DELETE(self) -> None:
+            def do_PUT(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
                 dashboard.asked.set()
-                dashboard.released.wait(60)
+                self._answer({})
+
+            def do_GET(self) -> None:
+                draining = {} if dashboard.released.is_set() else {APP_NAME: {"status": "DELETING"}}
+                self._answer({"applications": draining})
+
+            def do_DELETE(self) -> None:
+                self._answer({})
+
+            def _answer(self, content: object) -> None:
                 self.send_response(200)
                 self.end_headers()
+                self.wfile.write(json.dumps(content).encode())
 
             def log_message(self, format: str, *args: object) -> None:
                 return

@@ -18,6 +18,8 @@ from deploy.local.state import (
     write_state,
 )
 from indexer.errors import ConflictError, GraftworkError, UnavailableError
+from serve.scale import Scale
+from serve.settings import AutoscalingSettings
 from tests.full_disk import full_disk
 
 STATE = InstanceState(
@@ -34,6 +36,7 @@ STATE = InstanceState(
     versions={"ray": "2.60.0"},
     processes=(ServerProcess("milvus", 1, 2),),
     owner=ServerProcess("owner", 3, 4),
+    scale=Scale(replicas=2, autoscaling=AutoscalingSettings(max_replicas=3)),
 )
 
 

@@ -11,6 +11,8 @@ TEXT = """# HELP ray_graftwork_requests_total Requests that ended.
 # TYPE ray_graftwork_requests_total counter
 ray_graftwork_requests_total{{WorkerId="w",code="none",model="base",route="chat",status="200"}} {ok}.0
 ray_graftwork_requests_total{{WorkerId="w",code="unavailable",model="base",route="chat",status="503"}} {bad}.0
+# TYPE ray_graftwork_errors_total counter
+ray_graftwork_errors_total{{WorkerId="w",code="unavailable",model="base",route="chat"}} {bad}.0
 # TYPE ray_graftwork_time_to_first_token_seconds histogram
 ray_graftwork_time_to_first_token_seconds_bucket{{WorkerId="w",adapter="none",le="0.1",model="base"}} {ok}.0
 ray_graftwork_time_to_first_token_seconds_bucket{{WorkerId="w",adapter="none",le="+Inf",model="base"}} {ok}.0

@@ -15,7 +15,7 @@ from deploy.local.roles import role_of
 from deploy.local.state import InstanceState
 from tests.home import Home, press_ctrl_c, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 ROWS = 24
 

@@ -1,0 +1,1 @@
+"""Starts the servers that `graftwork bench serve` measures, one after another."""
