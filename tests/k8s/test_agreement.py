@@ -15,6 +15,9 @@ from pydantic import BaseModel
 
 from deploy.engine_arguments import known_arguments
 from indexer.settings import IndexerSettings
+from serve.draining import LOOK_S
+from serve.haproxy import BINARY_VARIABLE
+from serve.scale import Scale, deployments, scale_of
 from serve.settings import QUOTA_STORAGE_VARIABLE, AppArgs, ServeSettings
 from tests.k8s.rendering import (
     OVERLAYS,
@@ -87,6 +90,14 @@ def test_the_serve_config_is_one_that_serve_takes(documents: list[Document]) -> 
 
     config = ServeDeploySchema.model_validate(serve_config(documents))
     assert [app.import_path for app in config.applications] == ["serve.app:build"]
+
+
+def test_numbers_of_replicas_stand_where_a_change_restarts_nothing(documents: list[Document]) -> None:
+    application = serve_config(documents)["applications"][0]
+    args = AppArgs.model_validate(application["args"])
+    names = {str(each["name"]) for each in deployments(args.serve)}
+    assert {each["name"] for each in application["deployments"]} == names
+    assert scale_of(args.serve) == Scale()
 
 
 def test_arguments_of_the_app_are_valid_and_say_what_the_settings_say(documents: list[Document]) -> None:
@@ -168,6 +179,31 @@ def test_variables_for_ray_are_ones_that_this_ray_reads() -> None:
     sources = [package / "serve/_private/constants.py", package / "llm/_internal/serve/constants.py"]
     text = "\n".join(source.read_text() for source in sources)
     assert {name for name in serving if f'"{name}"' not in text} == set()
+
+
+def test_haproxy_is_started_by_the_command_that_the_image_has(documents: list[Document]) -> None:
+    command = Path(one(documents, "ConfigMap", "graftwork-ray-environment")["data"][BINARY_VARIABLE])
+    assert command.name in PROJECT["scripts"]
+    assert f'ENV PATH="{command.parent}:$PATH"' in DOCKERFILE
+
+
+def test_nothing_cuts_a_stream_before_its_client_is_told(documents: list[Document]) -> None:
+    args = AppArgs.model_validate(serve_config(documents)["applications"][0]["args"]).serve
+    service = one(documents, "RayService", "graftwork")["spec"]
+    pods = {str(pod): pod for pod in ray_pods(documents)}
+    worker = pods["RayService/graftwork worker"]
+    variables = environment(documents, worker.container)
+    assert int(variables["RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"]) >= args.request_timeout_s
+    assert service.get("rayClusterDeletionDelaySeconds", 10**9) > args.request_timeout_s
+    grace_s = float(variables["RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S"]) + args.shutdown_grace_s
+    shell, option, script = worker.container["lifecycle"]["preStop"]["exec"]["command"]
+    match = re.fullmatch(r"touch (\S+) && sleep (\d+)", script)
+    assert (shell, option) == ("/bin/sh", "-c")
+    assert match is not None
+    assert Path(match[1]) == args.stop_file
+    # A look of the replica's at the file, and a moment for the last words.
+    assert int(match[2]) > grace_s + LOOK_S
+    assert worker.spec["terminationGracePeriodSeconds"] >= int(match[2]) + 30
 
 
 def test_the_logical_cpus_of_a_worker_hold_what_the_app_asks_for(documents: list[Document]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
+import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +19,10 @@ from tests.k8s.rendering import render, serve_config
 from tests.models import build_tiny_llama
 from tests.stack import Stack, open_stack, write_config
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
+
+# A model of random weights gives its likeliest of 49,152 tokens some -10, a trained one what it says about -1.
+SURE = -4.0
 
 
 @pytest.fixture
@@ -44,14 +49,14 @@ def test_the_rendered_serve_config_serves(cluster: Stack, tmp_path: Path) -> Non
     client.deploy(config)
     client.wait_until_running(timeout_s=400, progress=lambda _: None)
 
-    assert "Paris" in until_answered(cluster, containing="Paris", limit_s=120)
+    assert until_sure(cluster, limit_s=120) > SURE
 
 
-def until_answered(stack: Stack, *, containing: str, limit_s: float) -> str:
-    """The base's answer, asked again until the replaced app is the one that gives it."""
+def until_sure(stack: Stack, *, limit_s: float) -> float:
+    """Mean log-probability of an answer's tokens, asked again until the model that replaced the random one gives it."""
     deadline = time.monotonic() + limit_s
-    text = ""
-    while containing not in text and time.monotonic() < deadline:
+    mean = -math.inf
+    while mean < SURE and time.monotonic() < deadline:
         time.sleep(1)
         with contextlib.suppress(openai.APIStatusError, openai.APIConnectionError):
             completion = stack.client.chat.completions.create(
@@ -59,6 +64,9 @@ def until_answered(stack: Stack, *, containing: str, limit_s: float) -> str:
                 messages=[{"role": "user", "content": "What is the capital of France?"}],
                 temperature=0,
                 max_tokens=12,
+                logprobs=True,
             )
-            text = completion.choices[0].message.content or ""
-    return text
+            told = completion.choices[0].logprobs
+            assert told is not None
+            mean = statistics.mean(each.logprob for each in told.content or ())
+    return mean
