@@ -25,14 +25,14 @@ setup: ## Make .venv from pinned versions; returns at once when it is current
 demo: setup ## Index, train, publish, serve and compare four specialists
 	@$(BIN)/graftwork demo $(ARGS)
 
-test: setup lint ## Lint, then every test but the slow ones and the benchmarks (under 20 minutes on 2 cores)
+test: setup lint ## Lint, then every test but the slow ones and the benchmarks (some 20 minutes on 2 cores)
 	$(BIN)/pytest -m "not slow and not bench" $(COVERAGE) $(ARGS)
 
 test-fast: setup ## The tests that need no cluster (a minute or two)
 	$(BIN)/pytest -m "not stack and not slow and not bench" $(ARGS)
 
 test-slow: setup ## The tests that start clusters and engines of their own
-	$(BIN)/pytest -m slow $(COVERAGE) --cov-append $(ARGS)
+	$(BIN)/pytest -m slow $(ARGS)
 
 bench: setup ## The benchmarks
 	$(BIN)/pytest -m bench $(ARGS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,3 +29,31 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     started = start_stack(tmp_path_factory.mktemp("stack"), haproxy=True)
     yield started
     assert started.run("down", "--json").json["graceful"] is True
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[None]:
+    """One Ray for all tests that need no instance. Two logical CPUs; workers import the packages from this checkout."""
+    import ray
+
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    root = str(Path(__file__).parents[1])
+    start = partial(
+        ray.init,
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=200_000_000,
+        runtime_env={"env_vars": {"PYTHONPATH": root, "HF_HUB_OFFLINE": "1"}},
+    )
+    try:
+        start()
+    except Exception as error:
+        # Ray waits 30 s for its raylet, whatever the machine has to do besides (ray/_private/node.py).
+        if "timed out during startup" not in str(error):
+            raise
+        ray.shutdown()
+        start()
+    yield
+    ray.shutdown()
