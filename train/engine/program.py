@@ -34,7 +34,8 @@ def main(arguments: Sequence[str]) -> int:
     """Run one side; return the exit code."""
     side: Side = "engine" if arguments[0] == "engine" else "peft"
     folder = Path(arguments[1])
-    os.setpgrp()
+    if os.getpgrp() != os.getpid():
+        os.setpgrp()  # what this process ends with its parent is its own group
     threading.Thread(target=_end_with_parent, daemon=True).start()
     doing = ["read what is asked"]
     try:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from indexer.errors import GraftworkError
 from train.base_model import resolve_base
 from train.engine.probe import Device, Failed, Probe, ProbeRows, Reading, Side, read_document, write_document
 from train.engine.program import PROBE, failure_file, reading_file
@@ -67,12 +68,11 @@ class Readings:
 
 
 def ask_both(order: CheckOrder) -> Readings | Failed:
-    """Ask PEFT and then the engine; of the first that says nothing, why.
-
-    Raises:
-        GraftworkError: The node cannot find the base model.
-    """
-    base = resolve_base(order.base_model, models_dir=order.models_dir)
+    """Ask PEFT and then the engine; of the first that says nothing, why."""
+    try:
+        base = resolve_base(order.base_model, models_dir=order.models_dir)
+    except GraftworkError as error:
+        return Failed("peft", "find the base model", str(error), "give all nodes the same files")
     if base.fingerprint != order.base_fingerprint:
         reason = f"the node has {base.fingerprint}, the driver {order.base_fingerprint}"
         return Failed("peft", "find the base model", reason, "give all nodes the same files")

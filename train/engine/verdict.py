@@ -153,7 +153,8 @@ def _record(found: Comparison, build: EngineBuild, *, dtype: str) -> EngineRecor
 def _told(failed: Failed, build: EngineBuild) -> str:
     who = str(build) if failed.side == "engine" else f"PEFT, beside which {build} is checked,"
     advice = f" ({failed.advice})" if failed.advice else ""
-    return f"{who} could not {failed.doing}: {failed.reason.rstrip('.')}{advice}"
+    reason = " ".join(failed.reason.split()).rstrip(".")
+    return f"{who} could not {failed.doing}: {reason}{advice}"
 
 
 def _on_ray(function: Callable[..., T], *arguments: Any, place: Place) -> T:

@@ -9,6 +9,8 @@ and pages that several processes share are counted for each.
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -57,7 +59,12 @@ def run_watched(
     over: Bound | None = None
     with log.open("wb") as output:
         program = subprocess.Popen(
-            command, env=dict(environment), stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT
+            command,
+            env=dict(environment),
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     try:
         while program.poll() is None and over is None:
@@ -90,10 +97,12 @@ def _resident(process: psutil.Process) -> int:
 
 def _end(program: subprocess.Popen[bytes]) -> None:
     family = _family(program.pid)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(program.pid, signal.SIGKILL)  # also those whose parent has ended
     for process in family:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(family, timeout=_GONE_WITHIN_S)
     program.wait(_GONE_WITHIN_S)
+    psutil.wait_procs([process for process in family if process.pid != program.pid], timeout=_GONE_WITHIN_S)
     if program.stdin is not None:
         program.stdin.close()

@@ -26,10 +26,15 @@ def test_rows_become_versions_of_an_adapter(home: Home, tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text(f"{json.dumps({'messages': turns})}\n" * 8)
     for version in (1, 2):
-        code, stdout, stderr = home.run("train", str(rows), "--name", "ropes", "--workers", "2", "--json")
+        code, stdout, stderr = home.run(
+            "train", str(rows), "--name", "ropes", "--workers", "2", "--skip-engine-check", "--json"
+        )
         assert code == 0, stderr
         assert json.loads(stdout.splitlines()[-1])["adapter"] == f"ropes@{version}"
         assert home.transient is None
     code, stdout, _ = home.run("adapters", "show", "ropes", "--json")
     manifest = json.loads(stdout)
     assert (code, manifest["version"], manifest["dataset"]["rows"]) == (0, 2, 8)
+    assert manifest["unverified"]
+    code, _, stderr = home.run("adapters", "verify", "ropes@2")
+    assert (code, "ropes@2 is unverified" in stderr) == (2, True)
