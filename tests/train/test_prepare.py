@@ -62,9 +62,7 @@ def test_a_time_budget_leaves_the_engine_check_its_seconds(request_for: TrainReq
     skipped = prepare_run(dataclasses.replace(hurried, skip_engine_check=True), settings=settings).plan
     assert not skipped.settings.engine_check
     assert skipped.deadline == pytest.approx(skipped.started + 100)
-    with pytest.raises(
-        InputError, match="budget of 90 seconds leaves no time to train, for 90 are kept for the engine"
-    ):
+    with pytest.raises(InputError, match="of 90 seconds leaves no time to train, for 90 are kept for the engine"):
         prepare_run(dataclasses.replace(request_for, time_budget_s=90.0), settings=settings)
 
 

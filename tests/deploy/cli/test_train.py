@@ -25,10 +25,9 @@ def test_rows_become_versions_of_an_adapter(home: Home, tmp_path: Path) -> None:
     turns = [{"role": "user", "content": "How long is it?"}, {"role": "assistant", "content": "It is 212 metres long."}]
     rows = tmp_path / "rows.jsonl"
     rows.write_text(f"{json.dumps({'messages': turns})}\n" * 8)
+    train = ("train", str(rows), "--name", "ropes", "--workers", "2", "--skip-engine-check", "--json")
     for version in (1, 2):
-        code, stdout, stderr = home.run(
-            "train", str(rows), "--name", "ropes", "--workers", "2", "--skip-engine-check", "--json"
-        )
+        code, stdout, stderr = home.run(*train)
         assert code == 0, stderr
         assert json.loads(stdout.splitlines()[-1])["adapter"] == f"ropes@{version}"
         assert home.transient is None

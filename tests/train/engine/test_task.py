@@ -96,9 +96,7 @@ def test_a_side_that_was_cut_short_is_told_with_figures_and_the_way_out(
 @pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.timeout(300)
-def test_an_adapter_that_vllm_does_not_load_is_told_with_vllms_reason(
-    tiny_base: BaseModelFiles, tmp_path: Path
-) -> None:
+def test_an_adapter_that_vllm_does_not_load_is_told_with_its_reason(tiny_base: BaseModelFiles, tmp_path: Path) -> None:
     """PEFT passes over tensors of a module that the base model lacks."""
     adapter = build_tiny_adapter(tiny_base.path, tmp_path / "adapter", seed=3)
     weights = adapter / ADAPTER_FILES[0]
