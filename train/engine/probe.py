@@ -19,7 +19,7 @@ Tokens = tuple[int, ...]
 Scores = tuple[tuple[float, ...], ...]
 
 # Enough for hundreds of tokens to compare, and seconds on one core for a model of 135 million parameters.
-_ROWS, _ROW_TOKENS = 8, 256
+_ROWS, _ROW_TOKENS = 8, 128
 _PROMPTS, _WRITTEN = 4, 16
 
 

@@ -59,7 +59,7 @@ def _read(side: Side, probe: Probe, *, begin: Callable[[str], None]) -> Reading:
 
 
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
+    os.read(sys.stdin.fileno(), 1)  # not buffered: a thread in a buffer's lock holds up the interpreter's end
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 

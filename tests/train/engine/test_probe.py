@@ -27,8 +27,8 @@ def test_rows_are_spread_and_cut_and_a_few_are_answered() -> None:
     assert found.prompts == ((0, 1, 2, 3),) * 4
     assert found.longest == 24
     long = probe_rows(rows_of(300, 20, prompt=290))
-    assert [len(row) for row in long.scored] == [256, 20]
-    assert long.longest == 256 + long.written
+    assert [len(row) for row in long.scored] == [128, 20]
+    assert long.longest == 128 + long.written
 
 
 def test_a_row_of_one_token_or_without_a_question_is_not_asked() -> None:
