@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from deploy.settings import Settings
     from train.forecast import Forecast
-    from train.registry.manifest import AdapterManifest
+    from train.registry.manifest import EngineRecord
     from train.types import TrainProgress, TrainRequest, TrainResult
 
 # The time left is told from the pace of so many seconds; a step may take many.
@@ -166,8 +166,7 @@ def _shown_time(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}"
 
 
-def _engine_found(manifest: AdapterManifest) -> str:
-    found = manifest.engine
+def _engine_found(found: EngineRecord | None) -> str:
     if found is None:
         return "not checked: the adapter is unverified"
     return (
@@ -191,6 +190,6 @@ def _print_result(result: TrainResult) -> None:
         if score in result.scores:
             was, now = result.scores[base(score)], result.scores[score]
             output.print(f"{label:<10} {was:.3f} of the base -> {now:.3f}")
-    output.print(f"engine     {_engine_found(result.manifest)}")
+    output.print(f"engine     {_engine_found(result.manifest.engine)}")
     output.print(f"tokens     {result.tokens} at {result.tokens_per_s:.0f} per second")
     output.print(f"run        {result.run_name} in {result.run_path}", markup=False)

@@ -128,7 +128,7 @@ def check_adapter(
     try:
         said = _on_ray(ask_both, order, place=engine.place)
     except ray.exceptions.RayError as error:
-        return Verdict(None, f"the check in {engine.build} was not done: {_last_line(error)}")
+        return Verdict(None, f"the check in {engine.build} was not done: {_cause(error)}")
     if isinstance(said, Failed):
         return Verdict(None, _told(said, engine.build))
     bounds = BOUNDS[dtype]
@@ -147,6 +147,7 @@ def _record(found: Comparison, build: EngineBuild, *, dtype: str) -> EngineRecor
         median_difference=found.median,
         max_difference=found.most,
         arrived=found.arrived,
+        written=found.written,
     )
 
 
@@ -171,6 +172,9 @@ def _on_ray(function: Callable[..., T], *arguments: Any, place: Place) -> T:
     return result
 
 
-def _last_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1].rstrip(".") if lines else type(error).__name__
+def _cause(error: Exception) -> str:
+    """What Ray says of a task: of an exception in it the last line of a traceback, of anything else the first line."""
+    import ray
+
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return lines[-1 if isinstance(error, ray.exceptions.RayTaskError) else 0].rstrip(".")

@@ -68,6 +68,7 @@ class EngineRecord(_Record):
     arrived: float | None = Field(
         description="Share of what the adapter changes that the engine shows; null: it changes too little to tell."
     )
+    written: int = Field(ge=0, description="Tokens of greedy answers that are PEFT's, as far as its choices are clear.")
 
 
 class AdapterManifest(_Record):

@@ -31,7 +31,14 @@ def test_what_the_engine_said_of_an_adapter_stands_in_its_manifest(
     registry: AdapterRegistry, make_adapter: AdapterMaker, small_base: BaseModelFiles
 ) -> None:
     found = EngineRecord(
-        name="vllm-cpu", version="1", dtype="float32", tokens=9, median_difference=0, max_difference=0, arrived=1
+        name="vllm-cpu",
+        version="1",
+        dtype="float32",
+        tokens=9,
+        median_difference=0,
+        max_difference=0,
+        arrived=1,
+        written=3,
     )
     asked: list[BaseModelFiles] = []
 
