@@ -9,7 +9,7 @@ from indexer.errors import UnavailableError
 from train.settings import TrainSettings
 
 GIB = 2**30
-SKIP = "`--skip-engine-check` publishes without the check"
+SKIP = "`graftwork train --skip-engine-check` publishes without the check"
 # Beside the weights: libraries, the cache of keys and values, what a forward pass takes. SmolLM2-135M in float32, 0.5
 # GiB of weights, took 1.1 GiB in PEFT and 2.0 GiB in vLLM on a CPU.
 _BESIDE_WEIGHTS = 3 * GIB
