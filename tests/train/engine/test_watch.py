@@ -85,4 +85,6 @@ def test_one_side_of_the_check_ends_with_its_parent(tmp_path: Path) -> None:
     watcher.kill()
     watcher.wait()
     _, alive = psutil.wait_procs(family, timeout=10)
+    for process in alive:
+        process.kill()
     assert alive == []
