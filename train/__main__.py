@@ -43,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             eval_datasets=tuple(options.eval_dataset),
             run_name=options.run_name,
             gate=options.gate,
+            skip_engine_check=options.skip_engine_check,
         )
         result = run_training(
             request,
@@ -126,6 +127,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--time-budget-s", type=float, help="stop at a step boundary in time to publish by then")
     parser.add_argument("--eval-dataset", action="append", default=[], help="what to measure base and adapter on")
     parser.add_argument("--gate", help='publish only if the scores are so, for example "f1>=0.40, forgetting<=0.05"')
+    parser.add_argument(
+        "--skip-engine-check", action="store_true", help="publish without loading the adapter in vLLM: unverified"
+    )
     parser.add_argument("--run-name", help="name of the run; an existing one is gone on with")
     parser.add_argument("--settings", type=Path, help="YAML file of settings, or one with a `train` section")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; may be repeated")

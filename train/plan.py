@@ -29,7 +29,7 @@ class WorkerPlan:
         measuring_tokens: What measuring at the end costs, in tokens of a forward pass.
         report_steps: Steps between reports.
         started: When the run was asked for, seconds since the epoch.
-        deadline: When the published adapter is wanted, seconds since the epoch; None: no limit.
+        deadline: When the trained adapter is wanted, seconds since the epoch; None: no limit.
     """
 
     base_model: str

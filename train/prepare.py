@@ -77,6 +77,8 @@ def prepare_run(request: TrainRequest, *, settings: TrainSettings) -> PreparedRu
         check_name(request.run_name, what="training run")
     if request.workers is not None:
         settings = settings.model_copy(update={"workers": request.workers})
+    if request.skip_engine_check:
+        settings = settings.model_copy(update={"engine_check": False})
     _check_numbers(request, settings)
     _check_followed(request, settings)
     gate = _gate(request, settings)
@@ -105,7 +107,7 @@ def prepare_run(request: TrainRequest, *, settings: TrainSettings) -> PreparedRu
         measuring_tokens=_measuring_tokens(evaluation, general, answers=settings.eval_answers),
         report_steps=max(1, order.steps // _REPORTS),
         started=started,
-        deadline=None if request.time_budget_s is None else started + request.time_budget_s,
+        deadline=_deadline(request, settings, started=started),
     )
     return PreparedRun(
         base=source.base,
@@ -187,6 +189,12 @@ def _check_numbers(request: TrainRequest, settings: TrainSettings) -> None:
         raise InputError(
             f"A time budget of {request.time_budget_s:g} seconds leaves no time to train; give more, or none."
         )
+    checking = _checking_s(settings)
+    if request.time_budget_s is not None and request.time_budget_s <= checking:
+        raise InputError(
+            f"A time budget of {request.time_budget_s:g} seconds leaves no time to train, for {checking:g} are kept "
+            "for the engine check (train.engine_check_reserve_s); give more, or --skip-engine-check."
+        )
 
 
 def _check_followed(request: TrainRequest, settings: TrainSettings) -> None:
@@ -225,6 +233,17 @@ def _measuring_tokens(evaluation: TokenRows | None, general: TokenRows | None, *
     if evaluation is not None and answers:
         once += answering_tokens([evaluation.row(row) for row in answered_rows(len(evaluation), most=answers)])
     return 2 * once
+
+
+def _deadline(request: TrainRequest, settings: TrainSettings, *, started: float) -> float | None:
+    if request.time_budget_s is None:
+        return None
+    return started + request.time_budget_s - _checking_s(settings)
+
+
+def _checking_s(settings: TrainSettings) -> float:
+    """Seconds of a time budget that are kept for the engine check."""
+    return settings.engine_check_reserve_s if settings.engine_check else 0.0
 
 
 def _intended(settings: TrainSettings) -> AdapterConfig:

@@ -8,10 +8,12 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from indexer.errors import ConflictError, UnavailableError
+from indexer.errors import ConflictError, GraftworkError, UnavailableError
+from train.engine.probe import probe_rows
+from train.engine.verdict import Engine, EngineCheckError, Verdict, check_adapter, find_engine
 from train.gate import GateError, unmet
 from train.plan import BEST, WorkerOutcome
 from train.prepare import PreparedRun, prepare_run
@@ -24,7 +26,7 @@ from train.runs.recording import recorded_run
 from train.settings import TrainSettings
 from train.types import ProgressCallback, TrainProgress, TrainRequest, TrainResult
 
-# Folder of a run in which an adapter lies that its gate kept from being published.
+# Folder of a run in which an adapter lies that its gate or the engine kept from being published.
 UNPUBLISHED = "unpublished"
 
 __all__ = ["UNPUBLISHED", "TrainProgress", "TrainRequest", "TrainResult", "run_training"]
@@ -51,8 +53,10 @@ def run_training(
         InputError: The request, the dataset or the base model cannot be used; found before any worker starts.
         NotFoundError: The dataset or the base model does not exist.
         ConflictError: `run_name` is a run with other data or settings.
-        UnavailableError: Ray is not initialised, the cluster is too small, or a folder cannot be written.
+        UnavailableError: Ray is not initialised, the cluster is too small, it lacks the engine that the adapter is to
+            be checked in, or a folder cannot be written.
         GateError: The scores are not what the gate asks for; the adapter is kept in the run's folder, unpublished.
+        EngineCheckError: The engine does not compute with the adapter what PEFT does; it is kept there, too.
         GraftworkError: The workers failed more often than the settings allow, or the loss was out of hand.
     """
     from train.launch import check_cluster, launch
@@ -65,6 +69,7 @@ def run_training(
     if start_ray is not None:
         start_ray()
     check_cluster(prepared.plan.settings)
+    engine = _engine(prepared)
     run_name = request.run_name or _new_run_name(request.name)
     _claim_run(prepared, run_name=run_name)
     recorded = recorded_run(
@@ -77,18 +82,25 @@ def run_training(
         folder = _adapter_folder(
             _chosen(launched.adapter), into=Path(scratch) / "adapter", base_name=prepared.base.name
         )
+        place = settings.storage_path / run_name / UNPUBLISHED
         if reasons := unmet(prepared.gate, outcome.scores):
-            kept = _keep(folder, settings.storage_path / run_name / UNPUBLISHED, scores=outcome.scores)
-            raise GateError(
-                f"The adapter {request.name} is not published: {'; '.join(reasons)}; it is kept in {kept}, and "
-                f"`graftwork adapters import {kept} --name {request.name}` publishes it all the same."
-            )
+            raise _kept_back(GateError, reasons, folder, place=place, name=request.name, scores=outcome.scores)
+        verdict = None if engine is None else _checked(folder, engine=engine, prepared=prepared)
+        if verdict is not None and verdict.fault is not None:
+            reasons = (verdict.fault,)
+            raise _kept_back(EngineCheckError, reasons, folder, place=place, name=request.name, scores=outcome.scores)
         manifest = publish_adapter(
             folder,
             registry=registry,
             name=request.name,
             base=prepared.base,
-            provenance=Provenance(dataset=prepared.dataset, training=record, created_by=request.created_by),
+            provenance=Provenance(
+                dataset=prepared.dataset,
+                training=record,
+                engine=None if verdict is None else verdict.record,
+                unverified=verdict is None,
+                created_by=request.created_by,
+            ),
             scores=outcome.scores or None,
             make_stable=request.make_stable,
         )
@@ -211,6 +223,42 @@ def _adapter_folder(checkpoint: Path, *, into: Path, base_name: str) -> Path:
     fields["base_model_name_or_path"] = base_name
     config.write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n")
     return into
+
+
+def _engine(prepared: PreparedRun) -> Engine | None:
+    """The engine that the adapter will be checked in; None where it is not to be."""
+    settings = prepared.plan.settings
+    return find_engine(settings, base=prepared.base, rank=settings.rank) if settings.engine_check else None
+
+
+def _checked(folder: Path, *, engine: Engine, prepared: PreparedRun) -> Verdict:
+    """Hold the engine against PEFT on held-out rows, or where there are none on training rows."""
+    rows = prepared.rows.evaluation or prepared.rows.train
+    return check_adapter(
+        folder,
+        engine=engine,
+        base_model=prepared.plan.base_model,
+        base=prepared.base,
+        rows=probe_rows(rows),
+        settings=prepared.plan.settings,
+    )
+
+
+def _kept_back(
+    kind: type[GraftworkError],
+    reasons: Sequence[str],
+    adapter: Path,
+    *,
+    place: Path,
+    name: str,
+    scores: Mapping[str, float],
+) -> GraftworkError:
+    """Keep an adapter that is not published in its run's folder; the error that says so."""
+    kept = _keep(adapter, place, scores=scores)
+    return kind(
+        f"The adapter {name} is not published: {'; '.join(reasons)}; it is kept in {kept}, and "
+        f"`graftwork adapters import {kept} --name {name}` publishes it all the same."
+    )
 
 
 def _keep(adapter: Path, place: Path, *, scores: Mapping[str, float]) -> Path:

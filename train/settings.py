@@ -137,6 +137,23 @@ class TrainSettings(BaseModel):
         "questions that come with Graftwork; []: it is not measured.",
     )
 
+    engine_check: bool = Field(
+        default=True,
+        description="Load the adapter in vLLM before it is published, and hold what it computes there against PEFT; an "
+        "adapter that is published without it is marked unverified (serve.allow_unverified).",
+    )
+    engine_check_memory_gib: float | None = Field(
+        default=None,
+        gt=0,
+        description="Memory that the check reserves on a node, and may use; null: as the base model's weights need.",
+    )
+    engine_check_timeout_s: float = Field(
+        default=600.0, gt=0, description="Seconds that PEFT, and then the engine, may take in the check."
+    )
+    engine_check_reserve_s: float = Field(
+        default=90.0, ge=0, description="Seconds of a run's time budget that are kept for the check."
+    )
+
     @property
     def follows_evaluation(self) -> bool:
         """Whether the loss on the evaluation dataset is measured at every checkpoint."""

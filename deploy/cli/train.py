@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from deploy.settings import Settings
     from train.forecast import Forecast
+    from train.registry.manifest import EngineRecord
     from train.types import TrainProgress, TrainRequest, TrainResult
 
 # The time left is told from the pace of so many seconds; a step may take many.
@@ -50,6 +51,9 @@ def train(
         str | None,
         typer.Option(metavar="CONDITIONS", help='Publish only if the scores are so: "f1>=0.40, forgetting<=0.05".'),
     ] = None,
+    skip_engine_check: Annotated[
+        bool, typer.Option("--skip-engine-check", help="Publish without loading the adapter in vLLM: unverified.")
+    ] = False,
     run_name: Annotated[str | None, typer.Option(help="Go on with this run if it exists.")] = None,
     stable: Annotated[bool, typer.Option(help="Let NAME@stable mean the new version.")] = True,
     plan: Annotated[bool, typer.Option("--plan", help="Train nothing: say what the run would read and take.")] = False,
@@ -70,6 +74,7 @@ def train(
         run_name=run_name,
         make_stable=stable,
         gate=gate,
+        skip_engine_check=skip_engine_check,
     )
     if plan:
         with quiet_stdout(json_output):
@@ -169,6 +174,15 @@ def _shown_time(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}"
 
 
+def _engine_found(found: EngineRecord | None) -> str:
+    if found is None:
+        return "not checked: the adapter is unverified"
+    return (
+        f"{found.name} {found.version} differs from PEFT by {found.median_difference:.1g} nats at the median of "
+        f"{found.tokens} tokens and {found.max_difference:.1g} at most ({found.dtype})"
+    )
+
+
 def _print_result(result: TrainResult) -> None:
     from train.scores import base
 
@@ -184,5 +198,6 @@ def _print_result(result: TrainResult) -> None:
         if score in result.scores:
             was, now = result.scores[base(score)], result.scores[score]
             output.print(f"{label:<10} {was:.3f} of the base -> {now:.3f}")
+    output.print(f"engine     {_engine_found(result.manifest.engine)}")
     output.print(f"tokens     {result.tokens} at {result.tokens_per_s:.0f} per second")
     output.print(f"run        {result.run_name} in {result.run_path}", markup=False)

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from deploy.settings import load_settings as load_command_line_settings
 from indexer.errors import InputError, NotFoundError, UnavailableError
 from train.__main__ import load_settings, main
+from train.types import TrainRequest
 
 
 def test_a_section_and_single_settings_are_put_together(tmp_path: Path) -> None:
@@ -85,6 +87,18 @@ def test_settings_that_cannot_be_used_are_named(
     with pytest.raises(InputError) as caught:
         load_settings(file, assignments, environment={})
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(("more", "skipped"), [([], False), (["--skip-engine-check"], True)])
+def test_the_engine_check_is_left_out_by_a_flag(
+    monkeypatch: pytest.MonkeyPatch, more: list[str], skipped: bool
+) -> None:
+    def run(request: TrainRequest, **_: object) -> NoReturn:
+        assert request.skip_engine_check is skipped
+        raise InputError("heard")
+
+    monkeypatch.setattr("train.__main__.run_training", run)
+    assert main(["rows.jsonl", "--name", "a", *more]) == InputError.exit_code
 
 
 @pytest.mark.parametrize(

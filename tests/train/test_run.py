@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -19,6 +20,7 @@ from peft import PeftModel
 from safetensors.numpy import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import train.run
 from indexer.errors import ConflictError, GraftworkError, InputError, UnavailableError
 from tests.train.workshop import (
     EPOCHS,
@@ -27,6 +29,7 @@ from tests.train.workshop import (
     ROWS,
     STEPS,
     Workshop,
+    continued,
     end_leftovers,
     kill_a_worker,
     loss_on,
@@ -34,6 +37,8 @@ from tests.train.workshop import (
     write_rows_of_spans,
 )
 from train.chat_template import training_template
+from train.engine.builds import installed_engines
+from train.engine.verdict import EngineCheckError
 from train.gate import GateError
 from train.plan import WorkerOutcome
 from train.prepare import PreparedRun, prepare_run
@@ -325,6 +330,64 @@ def test_a_run_whose_driver_was_killed_goes_on_and_ends_with_the_same_adapter(
     found = load_file(workshop.registry.path(name, int(version)) / "adapter_model.safetensors")
     for tensor, values in workshop.tensors(undisturbed[0]).items():
         assert np.array_equal(found[tensor], values), tensor
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_what_peft_says_with_an_adapter_vllm_says_too(
+    workshop: Workshop, undisturbed: tuple[TrainResult, list[TrainProgress]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same run, gone on with, trains nothing, and its adapter is held against fifty of PEFT's own answers."""
+    adapter = workshop.registry.path("agro", undisturbed[0].manifest.version)
+    asked = continued(workshop, adapter, rows=50, tokens=64)
+    monkeypatch.setattr("train.run.probe_rows", lambda _: asked)
+    result = workshop.train(run_name="undisturbed", engine_check=True, general_dataset=[])
+    manifest = workshop.registry.resolve(result.manifest.ref)
+    found = manifest.engine
+    assert found is not None
+    assert not manifest.unverified
+    assert (found.name, found.dtype) == (installed_engines()[0], "float32")
+    assert found.tokens == sum(len(row) - 1 for row in asked.scored)
+    assert found.median_difference <= 0.02
+    assert found.max_difference <= 0.2
+    assert found.arrived == pytest.approx(1.0, abs=0.01)
+    print(f"\n{found.tokens} tokens: median {found.median_difference:.1g}, most {found.max_difference:.1g}")
+    assert undisturbed[0].manifest.unverified
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_an_adapter_with_which_vllm_says_something_else_is_kept_back(
+    workshop: Workshop, undisturbed: tuple[TrainResult, list[TrainProgress]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PEFT goes by a scale of one kind of module that vLLM does not read."""
+    assert undisturbed
+    plain = train.run._adapter_folder
+
+    def rescaled(*arguments: Any, **named: Any) -> Path:
+        folder = plain(*arguments, **named)
+        config = folder / "adapter_config.json"
+        config.write_text(json.dumps(json.loads(config.read_text()) | {"alpha_pattern": {"q_proj": 800}}))
+        return folder
+
+    monkeypatch.setattr("train.run._adapter_folder", rescaled)
+    before = workshop.registry.list()
+    with pytest.raises(
+        EngineCheckError, match=r"agro is not published: in vllm.*differ.* nats at the median"
+    ) as raised:
+        workshop.train(run_name="undisturbed", engine_check=True, general_dataset=[])
+    assert workshop.registry.list() == before
+    kept = workshop.settings.storage_path / "undisturbed" / "unpublished"
+    assert f"`graftwork adapters import {kept} --name agro`" in str(raised.value)
+    assert (kept / "adapter_model.safetensors").is_file()
+    assert open_run(workshop.settings.storage_path, "undisturbed").state == "failed"
+
+
+@pytest.mark.slow
+def test_a_run_whose_check_the_cluster_has_no_room_for_trains_nothing(workshop: Workshop) -> None:
+    with pytest.raises(UnavailableError, match=r"0 GPUs and 4096\.0 GiB of memory on one node.*--skip-engine-check"):
+        workshop.train(run_name="roomless", engine_check=True, engine_check_memory_gib=4096.0)
+    assert not (workshop.settings.storage_path / "roomless").exists()
 
 
 @pytest.mark.slow

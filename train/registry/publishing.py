@@ -74,6 +74,8 @@ def publish_adapter(
         dataset=provenance.dataset,
         scores=None if scores is None else dict(scores),
         training=provenance.training,
+        engine=provenance.engine,
+        unverified=provenance.unverified,
         created_at=datetime.now(UTC),
         created_by=who,
         code_version=_code_version(),
