@@ -27,6 +27,7 @@ class TrainRequest:
         make_stable: Let name@stable mean the new version.
         gate: Conditions on the scores without which the adapter is not published, as `train.gate` reads them.
         created_by: Who asks; None: the user name of this process.
+        sweep: Name of the sweep that the run is a trial of; None: of none.
     """
 
     datasets: tuple[str, ...]
@@ -38,6 +39,7 @@ class TrainRequest:
     make_stable: bool = True
     gate: str | None = None
     created_by: str | None = None
+    sweep: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

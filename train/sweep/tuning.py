@@ -1,0 +1,206 @@
+"""Runs trials by Ray Tune: each is a training run of its own, driven by a Tune trial that takes no CPU itself.
+
+A Tune trial is an actor that starts Ray Train, as a run's driver does elsewhere. It is placed on the node of the
+sweep's driver by a thousandth of that node's own mark and reserves nothing else, so that all CPUs are there for the
+workers of the run that it drives: trials that each held a CPU could wait for each other's for ever.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import ray
+from ray import tune
+
+from indexer.board import Board
+from indexer.errors import GraftworkError
+from train.prepare import PreparedRun
+from train.run import claimed_run, train_adapter
+from train.runs.record import RunResult
+from train.types import ProgressCallback, TrainProgress, TrainRequest
+
+if TYPE_CHECKING:
+    from ray.tune import ResultGrid
+
+# Below a sweep's folder: what Ray Tune itself writes.
+TUNE_FOLDER = "tune"
+_POLL_SECONDS = 0.5
+# How long an interrupted sweep waits for Tune to end its trials.
+_STOP_SECONDS = 15.0
+# Every node has 1 of a resource with its address in its name.
+_NODE_SHARE = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class TrialJob:
+    """What a trial trains, and for how long at most."""
+
+    request: TrainRequest
+    prepared: PreparedRun
+
+
+TrialListener = Callable[[str, TrainProgress], None]
+
+
+def run_trials(
+    jobs: Mapping[str, TrialJob], *, concurrent: int, folder: Path, listener: TrialListener | None
+) -> dict[str, str]:
+    """Run trials on the initialised Ray cluster, and wait for all of them; one that fails does not end the others.
+
+    Args:
+        jobs: The trials, by the name of their run.
+        concurrent: How many at a time.
+        folder: The sweep's folder.
+        listener: Called in this thread with the name of a run and how far it is.
+
+    Returns:
+        Of the trials that failed, the reason that Tune knows, by the name of their run; their records tell more where
+        they came to writing one.
+    """
+    board: Board[tuple[str, TrainProgress]] | None = None if listener is None else Board()
+    stop = _Stop()
+    tuner = _tuner(jobs, concurrent=concurrent, folder=folder, board=board, stop=stop)
+    try:
+        grid = _fitted(tuner, stop=stop, deliver=lambda: _deliver(board, listener))
+    finally:
+        if board is not None:
+            board.close()
+    return {
+        run: " ".join(str(result.error).split())
+        for run, result in zip(jobs, grid, strict=True)
+        if result.error is not None
+    }
+
+
+def train_trial(
+    config: Mapping[str, Mapping[str, str]],
+    *,
+    jobs: Mapping[str, TrialJob],
+    board: Board[tuple[str, TrainProgress]] | None,
+) -> dict[str, float]:
+    """Train one trial and keep its adapter in its run's folder, unpublished; what Tune calls in an actor of its own.
+
+    Args:
+        config: "trial": "run", the name of the run, and what it gives the settings that vary.
+        jobs: The sweep's trials.
+        board: Where progress goes.
+
+    Returns:
+        The scores, the loss at the end among them.
+
+    Raises:
+        GraftworkError: As a training run does; its record says so, too.
+    """
+    run = config["trial"]["run"]
+    job = jobs[run]
+    prepared = _starting_now(job)
+    recorded = claimed_run(prepared, request=job.request, run_name=run, progress=_sender(run, board))
+    with recorded as recording, tempfile.TemporaryDirectory(prefix="graftwork-trial-") as scratch:
+        launched, adapter = train_adapter(
+            prepared, run_name=run, progress=recording.hear, scratch=Path(scratch), sweep=job.request.sweep
+        )
+        adapter.kept(prepared.plan.settings.storage_path / run)
+        outcome, record = launched.outcome, adapter.record
+        scores = {name: score for name, score in adapter.scores.items() if math.isfinite(score)}
+        result = RunResult(
+            adapter=None,
+            steps=record.steps,
+            planned_steps=record.planned_steps,
+            seconds=round(time.time() - prepared.plan.started, 1),
+            train_seconds=record.seconds,
+            first_loss=record.first_loss,
+            final_loss=record.final_loss,
+            eval_loss=scores.get("eval_loss"),
+            tokens=record.tokens,
+            tokens_per_s=round(outcome.tokens_per_s, 1),
+            stopped_early=record.stopped_early,
+            scores=scores,
+        )
+        recording.end("finished", result=result)
+    return scores if record.final_loss is None else {**scores, "final_loss": record.final_loss}
+
+
+class _Stop(tune.Stopper):
+    """Ends all trials once it is told to."""
+
+    def __init__(self) -> None:
+        self.told = False
+
+    def __call__(self, trial_id: str, result: Mapping[str, object]) -> bool:  # noqa: ARG002
+        return False
+
+    def stop_all(self) -> bool:
+        return self.told
+
+
+def _tuner(
+    jobs: Mapping[str, TrialJob],
+    *,
+    concurrent: int,
+    folder: Path,
+    board: Board[tuple[str, TrainProgress]] | None,
+    stop: _Stop,
+) -> tune.Tuner:
+    trials = [{"run": run} for run in jobs]
+    here = f"node:{ray.util.get_node_ip_address()}"
+    return tune.Tuner(
+        tune.with_resources(tune.with_parameters(train_trial, jobs=dict(jobs), board=board), {here: _NODE_SHARE}),
+        param_space={"trial": tune.grid_search(trials)},
+        tune_config=tune.TuneConfig(max_concurrent_trials=concurrent),
+        run_config=tune.RunConfig(
+            name=time.strftime("%Y%m%d-%H%M%S"), storage_path=str(folder / TUNE_FOLDER), stop=stop, verbose=0
+        ),
+    )
+
+
+def _fitted(tuner: tune.Tuner, *, stop: _Stop, deliver: Callable[[], None]) -> ResultGrid:
+    """Run the tuner in a thread, so that Ctrl-C reaches the caller at once."""
+    results: list[ResultGrid] = []
+    failures: list[BaseException] = []
+
+    def fit() -> None:
+        try:
+            results.append(tuner.fit())
+        except BaseException as error:  # noqa: BLE001  carried to the waiting thread and raised there
+            failures.append(error)
+
+    thread = threading.Thread(target=fit, name="graftwork-sweep", daemon=True)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(_POLL_SECONDS)
+            deliver()
+    except BaseException:
+        stop.told = True
+        thread.join(_STOP_SECONDS)
+        raise
+    if not failures:
+        return results[0]
+    raise GraftworkError(f"Ray Tune failed: {' '.join(str(failures[0]).split())}.") from failures[0]
+
+
+def _starting_now(job: TrialJob) -> PreparedRun:
+    """A trial's clock begins with the trial."""
+    now, budget = time.time(), job.request.time_budget_s
+    plan = replace(job.prepared.plan, started=now, deadline=None if budget is None else now + budget)
+    return replace(job.prepared, plan=plan)
+
+
+def _sender(run: str, board: Board[tuple[str, TrainProgress]] | None) -> ProgressCallback | None:
+    return None if board is None else lambda progress: board.tell((run, progress))
+
+
+def _deliver(board: Board[tuple[str, TrainProgress]] | None, listener: TrialListener | None) -> None:
+    if board is None or listener is None:
+        return
+    for run, progress in board.take():
+        listener(run, progress)
