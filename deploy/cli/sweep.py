@@ -45,7 +45,7 @@ def sweep_over(file: Path, request: TrainRequest, *, settings: Settings, publish
     if json_output:
         print_json(found.to_json())
     else:
-        _print(found)
+        print_sweep(found)
     if (error := found.error) is not None:
         raise error
 
@@ -87,7 +87,8 @@ def _show(progress: SweepProgress, *, bar: Progress, task: TaskID) -> None:
     )
 
 
-def _print(found: SweepResult) -> None:
+def print_sweep(found: SweepResult) -> None:
+    """Print a table of the trials, what failed, and what was published."""
     from train.sweep.results import table
 
     output = results()

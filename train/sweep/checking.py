@@ -61,8 +61,8 @@ def prepare_trials(
     for trial in trials:
         asked = dataclasses.replace(request, run_name=trial.run, sweep=sweep)
         try:
-            prepared[trial.run] = asked, prepare_run(asked, settings=trial.settings, read=read)
             _check_metric(metric, request=request, settings=trial.settings)
+            prepared[trial.run] = asked, prepare_run(asked, settings=trial.settings, read=read)
         except GraftworkError as error:
             raise type(error)(f"The sweep's trial {trial.label} cannot start: {error}") from error
     return prepared

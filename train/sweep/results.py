@@ -141,8 +141,8 @@ def ranked(trials: Sequence[TrialResult], *, metric: str) -> tuple[TrialResult, 
 
 
 def table(sweep: SweepResult) -> list[str]:
-    """Write the trials as aligned lines, one each below a header; the best one has a star."""
-    fields = list(dict.fromkeys(field for trial in sweep.trials for field in trial.values))
+    """Write the trials as aligned lines below a header, with the fields that vary; the best one has a star."""
+    fields = _varying([trial.values for trial in sweep.trials])
     measured = [] if sweep.metric == FINAL_LOSS else [sweep.metric]
     header = ["", *fields, *measured, "loss", "steps", "seconds", "run"]
     rows = [header]
@@ -152,6 +152,11 @@ def table(sweep: SweepResult) -> list[str]:
         rows.append([star, *(shown_value(trial.values[field]) for field in fields), *shown, *_facts(trial), trial.run])
     widths = [max(len(row[place]) for row in rows) for place in range(len(header))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _varying(values: Sequence[Mapping[str, JsonValue]]) -> list[str]:
+    """Fields that are not the same in all trials; all where there is one trial."""
+    return [field for field in values[0] if len(values) == 1 or any(each[field] != values[0][field] for each in values)]
 
 
 def _facts(trial: TrialResult) -> tuple[str, str, str]:

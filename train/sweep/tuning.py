@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 # Below a sweep's folder: what Ray Tune itself writes.
 TUNE_FOLDER = "tune"
 _POLL_SECONDS = 0.5
-# How long an interrupted sweep waits for Tune to end its trials.
-_STOP_SECONDS = 15.0
 # Every node has 1 of a resource with its address in its name.
 _NODE_SHARE = 0.001
 
@@ -129,7 +127,7 @@ def train_trial(
 
 
 class _Stop(tune.Stopper):
-    """Ends all trials once it is told to."""
+    """Ends all trials once it is told to, and starts no more."""
 
     def __init__(self) -> None:
         self.told = False
@@ -179,10 +177,8 @@ def _fitted(tuner: tune.Tuner, *, stop: _Stop, deliver: Callable[[], None]) -> R
         while thread.is_alive():
             thread.join(_POLL_SECONDS)
             deliver()
-    except BaseException:
-        stop.told = True
-        thread.join(_STOP_SECONDS)
-        raise
+    finally:
+        stop.told = True  # of an interrupted sweep, in a process that lives on: Tune ends its trials in some 15 s
     if not failures:
         return results[0]
     raise GraftworkError(f"Ray Tune failed: {' '.join(str(failures[0]).split())}.") from failures[0]
