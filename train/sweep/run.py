@@ -169,7 +169,7 @@ def _train(
         if progress is not None:
             progress(SweepProgress(run, numbers[run], len(trials), each))
 
-    jobs = {run: TrialJob(request, prepared) for run, (request, prepared) in waiting.items()}
+    jobs = {trial.run: TrialJob(trial.values, *waiting[trial.run]) for trial in trials if trial.run in waiting}
     return run_trials(jobs, concurrent=concurrent, folder=folder, listener=None if progress is None else hear)
 
 

@@ -83,8 +83,8 @@ def settings_with(base: TrainSettings, values: Mapping[str, JsonValue]) -> Train
         return TrainSettings.model_validate(changed)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        what = shown_values({field: values[field]}) if field in values else shown_values(values)
+        named = {field: value for field, value in values.items() if field.split(".")[0] in first["loc"][:1]}
+        what = shown_values(named) or ".".join(map(str, first["loc"])) or shown_values(values)
         raise InputError(f"The sweep's {what} cannot be used: {first['msg']}.") from error
 
 

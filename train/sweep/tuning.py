@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import ray
+from pydantic import JsonValue
 from ray import tune
 
 from indexer.board import Board
@@ -25,6 +26,7 @@ from indexer.errors import GraftworkError
 from train.prepare import PreparedRun
 from train.run import claimed_run, train_adapter
 from train.runs.record import RunResult
+from train.sweep.trials import shown_value
 from train.types import ProgressCallback, TrainProgress, TrainRequest
 
 if TYPE_CHECKING:
@@ -39,8 +41,15 @@ _NODE_SHARE = 0.001
 
 @dataclass(frozen=True, slots=True)
 class TrialJob:
-    """What a trial trains, and for how long at most."""
+    """A trial.
 
+    Attributes:
+        values: What it gives the settings that vary, for Tune's own records.
+        request: How its run is asked for.
+        prepared: What that trains.
+    """
+
+    values: Mapping[str, JsonValue]
     request: TrainRequest
     prepared: PreparedRun
 
@@ -79,7 +88,7 @@ def run_trials(
 
 
 def train_trial(
-    config: Mapping[str, Mapping[str, str]],
+    config: Mapping[str, Mapping[str, JsonValue]],
     *,
     jobs: Mapping[str, TrialJob],
     board: Board[tuple[str, TrainProgress]] | None,
@@ -97,7 +106,7 @@ def train_trial(
     Raises:
         GraftworkError: As a training run does; its record says so, too.
     """
-    run = config["trial"]["run"]
+    run = str(config["trial"]["run"])
     job = jobs[run]
     prepared = _starting_now(job)
     recorded = claimed_run(prepared, request=job.request, run_name=run, progress=_sender(run, board))
@@ -147,7 +156,7 @@ def _tuner(
     board: Board[tuple[str, TrainProgress]] | None,
     stop: _Stop,
 ) -> tune.Tuner:
-    trials = [{"run": run} for run in jobs]
+    trials = [{"run": run, **{name: _plain(value) for name, value in job.values.items()}} for run, job in jobs.items()]
     here = f"node:{ray.util.get_node_ip_address()}"
     return tune.Tuner(
         tune.with_resources(tune.with_parameters(train_trial, jobs=dict(jobs), board=board), {here: _NODE_SHARE}),
@@ -182,6 +191,11 @@ def _fitted(tuner: tune.Tuner, *, stop: _Stop, deliver: Callable[[], None]) -> R
     if not failures:
         return results[0]
     raise GraftworkError(f"Ray Tune failed: {' '.join(str(failures[0]).split())}.") from failures[0]
+
+
+def _plain(value: JsonValue) -> JsonValue:
+    """Tune would look for ranges inside of mappings and lists: it gets them as text."""
+    return shown_value(value) if isinstance(value, dict | list) else value
 
 
 def _starting_now(job: TrialJob) -> PreparedRun:

@@ -149,7 +149,7 @@ def test_a_trial_that_fails_does_not_end_the_others(shop: Workshop, tmp_path: Pa
     jobs: dict[str, TrialJob] = {}
     for run in ("taken-001", "taken-002"):
         request = asked(shop, run_name=run, sweep="taken")
-        jobs[run] = TrialJob(request, prepare_run(request, settings=settings))
+        jobs[run] = TrialJob({"target_modules": ["q_proj"]}, request, prepare_run(request, settings=settings))
         (tmp_path / run).mkdir()
         (tmp_path / run / "graftwork-run.txt").write_text("rank: 99\n")
     reasons = run_trials(jobs, concurrent=1, folder=tmp_path / "taken", listener=None)
