@@ -88,7 +88,7 @@ def _show(progress: SweepProgress, *, bar: Progress, task: TaskID) -> None:
 
 
 def print_sweep(found: SweepResult) -> None:
-    """Print a table of the trials, what failed, and what was published."""
+    """Print a table of the trials and what was published, and to standard error what failed."""
     from train.sweep.results import table
 
     output = results()
@@ -96,7 +96,7 @@ def print_sweep(found: SweepResult) -> None:
         output.print(line, markup=False, soft_wrap=True)
     for trial in found.trials:
         if trial.reason is not None:
-            output.print(f"{trial.run} failed: {trial.reason}", markup=False, soft_wrap=True)
+            notes().print(f"failed: {trial.run}: {trial.reason}", markup=False, soft_wrap=True)
     if found.published is not None and found.best is not None:
         output.print(f"published  {found.published}, of the run {found.best.run}", markup=False)
     output.print(f"sweep      {found.name} in {found.folder}", markup=False, soft_wrap=True)

@@ -16,7 +16,6 @@ from train.sweep.trials import Trial, shown_value
 
 # The loss of the training rows at a run's end, which is no score but may be chosen by.
 FINAL_LOSS = "final_loss"
-_LISTED = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,15 +89,16 @@ class SweepResult:
     def error(self) -> GraftworkError | None:
         """What a caller is to be told after the results: no trial is usable, the gate, or some trials failed."""
         failed = [trial for trial in self.trials if trial.result is None]
-        told = "; ".join(f"{trial.run}: {trial.reason}" for trial in failed[:_LISTED])
-        more = f"; and {len(failed) - _LISTED} more" if len(failed) > _LISTED else ""
         if self.best is None:
-            why = f"{told}{more}" if failed else f"{self.metric} is a number in none"
+            why = f"{len(failed)} of {len(self.trials)} failed, and {self.metric} is a number in none of the others"
             return GraftworkError(f"No trial of the sweep {self.name} can be chosen: {why}.")
         if self.withheld is not None:
             return GateError(self.withheld)
         if failed:
-            return PartialError(f"{len(failed)} of {len(self.trials)} trials of {self.name} failed: {told}{more}.")
+            return PartialError(
+                f"{len(failed)} of {len(self.trials)} trials of the sweep {self.name} failed and are left out; the "
+                "others are compared."
+            )
         return None
 
     def to_json(self) -> dict[str, JsonValue]:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 # Below a sweep's folder: what Ray Tune itself writes.
 TUNE_FOLDER = "tune"
 _POLL_SECONDS = 0.5
+# A variable of Tune's; its newer output prints also where it is told to be silent (ray.tune.experimental.output).
+_NEW_OUTPUT = "RAY_AIR_NEW_OUTPUT"
 # Every node has 1 of a resource with its address in its name.
 _NODE_SHARE = 0.001
 
@@ -180,12 +184,12 @@ def _fitted(tuner: tune.Tuner, *, stop: _Stop, deliver: Callable[[], None]) -> R
             failures.append(error)
 
     thread = threading.Thread(target=fit, name="graftwork-sweep", daemon=True)
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    thread.start()
     try:
-        while thread.is_alive():
-            thread.join(_POLL_SECONDS)
-            deliver()
+        with _silent_tune():
+            thread.start()
+            while thread.is_alive():
+                thread.join(_POLL_SECONDS)
+                deliver()
     finally:
         stop.told = True  # of an interrupted sweep, in a process that lives on: Tune ends its trials in some 15 s
     if not failures:
@@ -196,6 +200,23 @@ def _fitted(tuner: tune.Tuner, *, stop: _Stop, deliver: Callable[[], None]) -> R
 def _plain(value: JsonValue) -> JsonValue:
     """Tune would look for ranges inside of mappings and lists: it gets them as text."""
     return shown_value(value) if isinstance(value, dict | list) else value
+
+
+@contextmanager
+def _silent_tune() -> Iterator[None]:
+    """Keep Tune's tables, and the tracebacks of its log, off the output: what fails stands in the runs' records."""
+    logger, former = logging.getLogger("ray.tune"), os.environ.get(_NEW_OUTPUT)
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    os.environ[_NEW_OUTPUT] = "0"
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        if former is None:
+            del os.environ[_NEW_OUTPUT]
+        else:
+            os.environ[_NEW_OUTPUT] = former
 
 
 def _starting_now(job: TrialJob) -> PreparedRun:

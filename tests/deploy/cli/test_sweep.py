@@ -61,11 +61,12 @@ def test_what_cannot_be_swept_is_one_sentence_and_starts_nothing(
 
 def test_the_table_is_printed_with_what_failed_and_what_was_published(capsys: pytest.CaptureFixture[str]) -> None:
     print_sweep(dataclasses.replace(sweep(GOOD, BETTER, FAILED), published="agro@3"))
-    lines = capsys.readouterr().out.splitlines()
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
     assert lines[0].split() == ["rank", "eval_loss", "loss", "steps", "seconds", "run"]
     assert lines[1].split()[0] == "*"
     assert lines[4:] == [
-        "s-004 failed: the loss is nan",
         "published  agro@3, of the run s-002",
         "sweep      s in /runs/s",
     ]
+    assert printed.err == "failed: s-004: the loss is nan\n"

@@ -15,6 +15,7 @@ import pytest
 
 from indexer.errors import ConflictError, UnavailableError
 from tests.train.workshop import Workshop, end_leftovers, workshop
+from train.gate import GateError
 from train.prepare import prepare_run
 from train.runs.record import RECORD_FILE
 from train.runs.stored import find_runs, open_run
@@ -29,7 +30,7 @@ __all__ = ["workshop"]
 
 pytestmark = pytest.mark.slow
 
-SWEEP = "fields: {epochs: [1, 10], max_grad_norm: [1]}"
+FIELDS = {"epochs": [1, 10], "max_grad_norm": [1]}
 # Nothing is generated and nothing general is read: what this is about costs little.
 SETTINGS = {"save_steps": 2, "general_dataset": [], "eval_answers": 0}
 
@@ -54,7 +55,7 @@ def swept(
     publish_best: bool = True,
     **changes: object,
 ) -> SweepResult:
-    spec = parse_spec({"fields": {"epochs": [1, 10], "max_grad_norm": [1]}, "concurrent": concurrent})
+    spec = parse_spec({"fields": FIELDS, "concurrent": concurrent})
     return run_sweep(
         asked(shop, **changes),
         spec=spec,
@@ -65,43 +66,15 @@ def swept(
     )
 
 
-def interrupted_in_the_second_trial(shop: Workshop) -> None:
-    """Begin the sweep in a process of its own, and end that by Ctrl-C behind the second trial's first checkpoint."""
-    (shop.folder / "sweep.yaml").write_text(SWEEP)
-    settings = shop.settings.model_dump(mode="json", include=shop.settings.model_fields_set)
-    command = [sys.executable, "-m", "train", str(shop.dataset), "--name", "agro", "--run-name", "spans"]
-    command += ["--eval-dataset", str(shop.held_out), "--sweep", str(shop.folder / "sweep.yaml")]
-    command += [part for name, value in settings.items() for part in ("--set", f"{name}={json.dumps(value)}")]
-    begun = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
-    listed = shop.settings.storage_path / "spans-002" / "checkpoint_manager_snapshot.json"
-    while begun.poll() is None and not listed.exists():
-        time.sleep(0.05)
-    family = psutil.Process(begun.pid).children(recursive=True)
-    begun.send_signal(signal.SIGINT)
-    stdout, _ = begun.communicate(timeout=60)
-    end_leftovers(family)
-    assert begun.returncode == 130, stdout
-    lines = stdout.splitlines()
-    assert json.loads(lines[-1]) == {"error": "Interrupted.", "exit_code": 130}
-    assert lines[0].startswith("spans-001  step 1/3  loss ")
-
-
-@pytest.mark.timeout(300)
-def test_an_interrupted_sweep_goes_on_by_its_name_and_publishes_its_best_once(shop: Workshop) -> None:
+@pytest.mark.timeout(200)
+def test_the_best_trial_is_published_once_and_none_is_trained_twice(
+    shop: Workshop, capfd: pytest.CaptureFixture[str]
+) -> None:
     storage, registry = shop.settings.storage_path, shop.registry
-    interrupted_in_the_second_trial(shop)
-    assert {run.name: run.state for run in find_runs(storage).runs} == {
-        "spans-001": "finished",
-        "spans-002": "interrupted",
-    }
-    first = (storage / "spans-001" / RECORD_FILE).read_bytes()
-
     heard: list[SweepProgress] = []
     found = swept(shop, heard=heard, publish_best=False)
-    assert (found.trained, found.published, found.error) == (1, None, None)
-    assert {each.run for each in heard} == {"spans-002"}
-    assert min(each.progress.step for each in heard) > 2
-    assert {(each.number, each.trials) for each in heard} == {(2, 2)}
+    assert (found.trained, found.published, found.error) == (2, None, None)
+    assert [each.run for each in heard] == sorted(each.run for each in heard)
     assert [(each.run, each.values) for each in found.trials] == [
         ("spans-002", {"epochs": 10.0, "max_grad_norm": 1.0}),
         ("spans-001", {"epochs": 1.0, "max_grad_norm": 1.0}),
@@ -114,14 +87,18 @@ def test_an_interrupted_sweep_goes_on_by_its_name_and_publishes_its_best_once(sh
     assert better is not None
     assert worse is not None
     assert better < worse - 0.1
-    assert (storage / "spans-001" / RECORD_FILE).read_bytes() == first
     assert registry.list() == []
+    assert {run.name: run.state for run in find_runs(storage).runs} == dict.fromkeys(
+        ("spans-001", "spans-002"), "finished"
+    )
+    before = {run: (storage / run / RECORD_FILE).read_bytes() for run in ("spans-001", "spans-002")}
 
     withheld = swept(shop, gate="eval_gain>99")
     assert (withheld.trained, withheld.published) == (0, None)
-    assert "spans-002/unpublished publishes it" not in str(withheld.error)
-    assert str(storage / "spans-002" / "unpublished") in str(withheld.error)
+    assert isinstance(withheld.error, GateError)
+    assert f"it is kept in {storage / 'spans-002' / 'unpublished'}, and" in str(withheld.error)
     assert registry.list() == []
+    assert {run: (storage / run / RECORD_FILE).read_bytes() for run in before} == before
 
     for _ in range(2):
         published = swept(shop)
@@ -136,10 +113,14 @@ def test_an_interrupted_sweep_goes_on_by_its_name_and_publishes_its_best_once(sh
     best = open_run(storage, "spans-002").record
     assert best.result is not None
     assert (best.sweep, best.result.adapter) == ("spans", "agro@1")
+    assert (storage / "spans-001" / RECORD_FILE).read_bytes() == before["spans-001"]
     written = json.loads((storage / "spans" / RESULTS_FILE).read_text())
     assert (written["adapter"], written["best"]) == ("agro@1", "spans-002")
+    assert capfd.readouterr().out == ""
     with pytest.raises(ConflictError, match="The sweep spans exists with another evaluation"):
         swept(shop, eval_datasets=(str(shop.dataset),))
+    with pytest.raises(ConflictError, match="The run spans-001 exists with another rank"):
+        swept(dataclasses.replace(shop, settings=shop.settings.model_copy(update={"rank": 2})))
 
 
 @pytest.mark.timeout(120)
@@ -162,3 +143,37 @@ def test_more_trials_at_a_time_than_the_cluster_holds_start_nothing(shop: Worksh
     with pytest.raises(UnavailableError, match="2 trials at a time need up to 4 CPUs, the Ray cluster has 2"):
         swept(shop, run_name="wide", concurrent=2)
     assert not (shop.settings.storage_path / "wide").exists()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_an_interrupted_sweep_goes_on_by_its_name(shop: Workshop) -> None:
+    """Begins in a process of its own, which Ctrl-C ends behind the second trial's first checkpoint."""
+    storage = shop.settings.storage_path
+    (shop.folder / "sweep.yaml").write_text(json.dumps({"fields": FIELDS}))
+    settings = shop.settings.model_dump(mode="json", include=shop.settings.model_fields_set)
+    command = [sys.executable, "-m", "train", str(shop.dataset), "--name", "agro", "--run-name", "cut"]
+    command += ["--eval-dataset", str(shop.held_out), "--sweep", str(shop.folder / "sweep.yaml")]
+    command += [part for name, value in settings.items() for part in ("--set", f"{name}={json.dumps(value)}")]
+    begun = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    listed = storage / "cut-002" / "checkpoint_manager_snapshot.json"
+    while begun.poll() is None and not listed.exists():
+        time.sleep(0.05)
+    family = psutil.Process(begun.pid).children(recursive=True)
+    begun.send_signal(signal.SIGINT)
+    stdout, _ = begun.communicate(timeout=60)
+    end_leftovers(family)
+    assert begun.returncode == 130, stdout
+    lines = stdout.splitlines()
+    assert lines[0].startswith("cut-001  step 1/3  loss ")
+    assert json.loads(lines[-1]) == {"error": "Interrupted.", "exit_code": 130}
+    assert [open_run(storage, run).state for run in ("cut-001", "cut-002")] == ["finished", "interrupted"]
+    first = (storage / "cut-001" / RECORD_FILE).read_bytes()
+
+    heard: list[SweepProgress] = []
+    found = swept(shop, run_name="cut", heard=heard, publish_best=False)
+    assert (found.trained, found.error) == (1, None)
+    assert {(each.run, each.number, each.trials) for each in heard} == {("cut-002", 2, 2)}
+    assert min(each.progress.step for each in heard) > 2
+    assert [each.result and each.result.steps for each in found.trials] == [30, 3]
+    assert (storage / "cut-001" / RECORD_FILE).read_bytes() == first
