@@ -161,7 +161,8 @@ def _train(
     concurrent: int,
     progress: Callable[[SweepProgress], None] | None,
 ) -> dict[str, str]:
-    from train.sweep.tuning import TrialJob, run_trials
+    from train.sweep.trainable import TrialJob
+    from train.sweep.tuning import run_trials
 
     numbers = {trial.run: number for number, trial in enumerate(trials, start=1)}
 

@@ -8,14 +8,11 @@ workers of the run that it drives: trials that each held a CPU could wait for ea
 from __future__ import annotations
 
 import logging
-import math
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,11 +22,9 @@ from ray import tune
 
 from indexer.board import Board
 from indexer.errors import GraftworkError
-from train.prepare import PreparedRun
-from train.run import claimed_run, train_adapter
-from train.runs.record import RunResult
+from train.sweep.trainable import TrialJob, train_trial
 from train.sweep.trials import shown_value
-from train.types import ProgressCallback, TrainProgress, TrainRequest
+from train.types import TrainProgress
 
 if TYPE_CHECKING:
     from ray.tune import ResultGrid
@@ -41,22 +36,6 @@ _POLL_SECONDS = 0.5
 _NEW_OUTPUT = "RAY_AIR_NEW_OUTPUT"
 # Every node has 1 of a resource with its address in its name.
 _NODE_SHARE = 0.001
-
-
-@dataclass(frozen=True, slots=True)
-class TrialJob:
-    """A trial.
-
-    Attributes:
-        values: What it gives the settings that vary, for Tune's own records.
-        request: How its run is asked for.
-        prepared: What that trains.
-    """
-
-    values: Mapping[str, JsonValue]
-    request: TrainRequest
-    prepared: PreparedRun
-
 
 TrialListener = Callable[[str, TrainProgress], None]
 
@@ -84,59 +63,7 @@ def run_trials(
     finally:
         if board is not None:
             board.close()
-    return {
-        run: " ".join(str(result.error).split())
-        for run, result in zip(jobs, grid, strict=True)
-        if result.error is not None
-    }
-
-
-def train_trial(
-    config: Mapping[str, Mapping[str, JsonValue]],
-    *,
-    jobs: Mapping[str, TrialJob],
-    board: Board[tuple[str, TrainProgress]] | None,
-) -> dict[str, float]:
-    """Train one trial and keep its adapter in its run's folder, unpublished; what Tune calls in an actor of its own.
-
-    Args:
-        config: "trial": "run", the name of the run, and what it gives the settings that vary.
-        jobs: The sweep's trials.
-        board: Where progress goes.
-
-    Returns:
-        The scores, the loss at the end among them.
-
-    Raises:
-        GraftworkError: As a training run does; its record says so, too.
-    """
-    run = str(config["trial"]["run"])
-    job = jobs[run]
-    prepared = _starting_now(job)
-    recorded = claimed_run(prepared, request=job.request, run_name=run, progress=_sender(run, board))
-    with recorded as recording, tempfile.TemporaryDirectory(prefix="graftwork-trial-") as scratch:
-        launched, adapter = train_adapter(
-            prepared, run_name=run, progress=recording.hear, scratch=Path(scratch), sweep=job.request.sweep
-        )
-        adapter.kept(prepared.plan.settings.storage_path / run)
-        outcome, record = launched.outcome, adapter.record
-        scores = {name: score for name, score in adapter.scores.items() if math.isfinite(score)}
-        result = RunResult(
-            adapter=None,
-            steps=record.steps,
-            planned_steps=record.planned_steps,
-            seconds=round(time.time() - prepared.plan.started, 1),
-            train_seconds=record.seconds,
-            first_loss=record.first_loss,
-            final_loss=record.final_loss,
-            eval_loss=scores.get("eval_loss"),
-            tokens=record.tokens,
-            tokens_per_s=round(outcome.tokens_per_s, 1),
-            stopped_early=record.stopped_early,
-            scores=scores,
-        )
-        recording.end("finished", result=result)
-    return scores if record.final_loss is None else {**scores, "final_loss": record.final_loss}
+    return {run: _last_line(result.error) for run, result in zip(jobs, grid, strict=True) if result.error is not None}
 
 
 class _Stop(tune.Stopper):
@@ -197,6 +124,12 @@ def _fitted(tuner: tune.Tuner, *, stop: _Stop, deliver: Callable[[], None]) -> R
     raise GraftworkError(f"Ray Tune failed: {' '.join(str(failures[0]).split())}.") from failures[0]
 
 
+def _last_line(error: Exception) -> str:
+    """Return what names the exception and its message; the lines before it are a traceback."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].rstrip(".") if lines else type(error).__name__
+
+
 def _plain(value: JsonValue) -> JsonValue:
     """Tune would look for ranges inside of mappings and lists: it gets them as text."""
     return shown_value(value) if isinstance(value, dict | list) else value
@@ -217,17 +150,6 @@ def _silent_tune() -> Iterator[None]:
             del os.environ[_NEW_OUTPUT]
         else:
             os.environ[_NEW_OUTPUT] = former
-
-
-def _starting_now(job: TrialJob) -> PreparedRun:
-    """A trial's clock begins with the trial."""
-    now, budget = time.time(), job.request.time_budget_s
-    plan = replace(job.prepared.plan, started=now, deadline=None if budget is None else now + budget)
-    return replace(job.prepared, plan=plan)
-
-
-def _sender(run: str, board: Board[tuple[str, TrainProgress]] | None) -> ProgressCallback | None:
-    return None if board is None else lambda progress: board.tell((run, progress))
 
 
 def _deliver(board: Board[tuple[str, TrainProgress]] | None, listener: TrialListener | None) -> None:

@@ -23,7 +23,8 @@ from train.sweep.record import RESULTS_FILE
 from train.sweep.results import SweepResult
 from train.sweep.run import SweepProgress, run_sweep
 from train.sweep.spec import parse_spec
-from train.sweep.tuning import TrialJob, run_trials
+from train.sweep.trainable import TrialJob
+from train.sweep.tuning import run_trials
 from train.types import TrainRequest
 
 __all__ = ["workshop"]
@@ -136,7 +137,7 @@ def test_a_trial_that_fails_does_not_end_the_others(shop: Workshop, tmp_path: Pa
     reasons = run_trials(jobs, concurrent=1, folder=tmp_path / "taken", listener=None)
     assert reasons.keys() == jobs.keys()
     for run, reason in reasons.items():
-        assert f"The run {run} exists with another " in reason
+        assert reason.startswith(f"indexer.errors.ConflictError: The run {run} exists with another ")
 
 
 def test_more_trials_at_a_time_than_the_cluster_holds_start_nothing(shop: Workshop) -> None:
