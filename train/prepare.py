@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -62,8 +62,46 @@ class PreparedRun:
     gate: tuple[Condition, ...] = ()
 
 
-def prepare_run(request: TrainRequest, *, settings: TrainSettings) -> PreparedRun:
+@dataclass(frozen=True, slots=True)
+class RunData:
+    """The datasets of a run, tokenised.
+
+    Attributes:
+        source: What the training rows were made of and with.
+        statistics: Token counts of the training rows.
+        rows: All rows.
+    """
+
+    source: TokenSource
+    statistics: TokenStatistics
+    rows: WorkerRows
+
+
+def read_data(request: TrainRequest, settings: TrainSettings) -> RunData:
+    """Read and tokenise what a run learns from and is measured on; raises as `prepare_run` does."""
+    source = open_tokens(request.datasets, settings=settings)
+    held_out = read_dataset(find_sources(request.eval_datasets)) if request.eval_datasets else ()
+    unrelated = read_dataset(find_sources(_general(settings))) if settings.general_dataset != [] else ()
+    # Tokenising takes long: what cannot be served is refused before it.
+    check_servable(_intended(settings), max_rank=settings.max_rank, base=source.base)
+    rows, statistics = source.encode(source.examples, max_length=settings.max_length)
+    evaluation = _measured_rows(held_out, source=source, settings=settings)
+    general = _measured_rows(unrelated, source=source, settings=settings)
+    return RunData(source, statistics, WorkerRows(rows, evaluation, general))
+
+
+def prepare_run(
+    request: TrainRequest,
+    *,
+    settings: TrainSettings,
+    read: Callable[[TrainRequest, TrainSettings], RunData] = read_data,
+) -> PreparedRun:
     """Check the request and the data, tokenise, and lay out every step.
+
+    Args:
+        request: What to train.
+        settings: How.
+        read: Reads the datasets; another one may know them from before.
 
     Raises:
         InputError: A bad name, bad rows, a rank above the limit, target modules the base lacks, rows without a token
@@ -82,19 +120,15 @@ def prepare_run(request: TrainRequest, *, settings: TrainSettings) -> PreparedRu
     _check_numbers(request, settings)
     _check_followed(request, settings)
     gate = _gate(request, settings)
-    source = open_tokens(request.datasets, settings=settings)
-    held_out = read_dataset(find_sources(request.eval_datasets)) if request.eval_datasets else ()
-    unrelated = read_dataset(find_sources(_general(settings))) if settings.general_dataset != [] else ()
     check_lora_fields(settings.lora)
     if settings.trainer:
         check_trainer_fields(settings.trainer, known=trainer_fields())
+    data = read(request, settings)
+    source, rows = data.source, data.rows
     check_servable(_intended(settings), max_rank=settings.max_rank, base=source.base)
-    rows, statistics = source.encode(source.examples, max_length=settings.max_length)
-    evaluation = _measured_rows(held_out, source=source, settings=settings)
-    general = _measured_rows(unrelated, source=source, settings=settings)
     shape = BatchShape(settings.workers, settings.per_device_batch_size, settings.gradient_accumulation)
     order = training_order(
-        rows.lengths, shape=shape, epochs=settings.epochs, max_steps=settings.max_steps, seed=settings.seed
+        rows.train.lengths, shape=shape, epochs=settings.epochs, max_steps=settings.max_steps, seed=settings.seed
     )
     plan = WorkerPlan(
         base_model=str(source.base.path) if Path(settings.base_model).expanduser().is_dir() else settings.base_model,
@@ -104,7 +138,7 @@ def prepare_run(request: TrainRequest, *, settings: TrainSettings) -> PreparedRu
         settings=settings,
         dtype=training_dtype(settings),
         order=order,
-        measuring_tokens=_measuring_tokens(evaluation, general, answers=settings.eval_answers),
+        measuring_tokens=_measuring_tokens(rows.evaluation, rows.general, answers=settings.eval_answers),
         report_steps=max(1, order.steps // _REPORTS),
         started=started,
         deadline=_deadline(request, settings, started=started),
@@ -112,10 +146,10 @@ def prepare_run(request: TrainRequest, *, settings: TrainSettings) -> PreparedRu
     return PreparedRun(
         base=source.base,
         dataset=source.record,
-        statistics=statistics,
+        statistics=data.statistics,
         template_sha256=hashlib.sha256(source.template.encode()).hexdigest(),
         plan=plan,
-        rows=WorkerRows(rows, evaluation, general),
+        rows=rows,
         gate=gate,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -14,6 +15,9 @@ from safetensors.numpy import save_file
 from tests.models import build_tiny_llama
 from train.base_model import BaseModelFiles, describe_base
 from train.registry import AdapterRegistry, Provenance, publish_adapter
+
+if TYPE_CHECKING:
+    from train.prepare import PreparedRun
 
 Publish = Callable[..., None]
 AdapterMaker = Callable[..., Path]
@@ -130,3 +134,17 @@ def write_rows(tmp_path: Path) -> Iterator[Callable[..., Path]]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="module")
+def prepared(tiny_base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> PreparedRun:
+    """A run that is ready to start."""
+    from tests.train.workshop import ROWS, write_rows_of_spans
+    from train.prepare import prepare_run
+    from train.settings import TrainSettings
+    from train.types import TrainRequest
+
+    folder = tmp_path_factory.mktemp("prepared")
+    settings = TrainSettings(base_model=str(tiny_base_folder), storage_path=folder / "runs", dtype="float32")
+    request = TrainRequest(datasets=(str(write_rows_of_spans(folder / "rows.jsonl", range(ROWS))),), name="agro")
+    return prepare_run(request, settings=settings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import re
@@ -34,7 +33,6 @@ from tests.train.workshop import (
     kill_a_worker,
     loss_on,
     workshop,
-    write_rows_of_spans,
 )
 from train.chat_template import training_template
 from train.engine.builds import installed_engines
@@ -47,57 +45,13 @@ from train.run import (
     TrainProgress,
     TrainRequest,
     TrainResult,
-    _claim_run,
     _new_run_name,
     _training_record,
 )
 from train.runs.stored import open_run
 from train.scores import measured_names
-from train.settings import TrainSettings
 
 __all__ = ["workshop"]
-
-
-@pytest.fixture(scope="module")
-def prepared(tiny_base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> PreparedRun:
-    """A run that is ready to start."""
-    folder = tmp_path_factory.mktemp("prepared")
-    settings = TrainSettings(base_model=str(tiny_base_folder), storage_path=folder / "runs", dtype="float32")
-    request = TrainRequest(datasets=(str(write_rows_of_spans(folder / "rows.jsonl", range(ROWS))),), name="agro")
-    return prepare_run(request, settings=settings)
-
-
-def _changed(prepared: PreparedRun, **settings: object) -> PreparedRun:
-    plan = dataclasses.replace(prepared.plan, settings=prepared.plan.settings.model_copy(update=settings))
-    return dataclasses.replace(prepared, plan=plan)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("rank", 8),
-        ("learning_rate", 1e-4),
-        ("lr_scheduler", "cosine"),
-        ("warmup_ratio", 0.5),
-        ("weight_decay", 0.1),
-        ("max_grad_norm", 2.0),
-        ("workers", 1),
-    ],
-)
-def test_a_run_is_not_gone_on_with_under_another_setting(prepared: PreparedRun, name: str, value: object) -> None:
-    _claim_run(prepared, run_name="claimed")
-    _claim_run(prepared, run_name="claimed")
-    with pytest.raises(ConflictError, match=f"exists with another {name};"):
-        _claim_run(_changed(prepared, **{name: value}), run_name="claimed")
-
-
-def test_a_run_is_not_gone_on_with_under_another_number_type_or_chat_template(prepared: PreparedRun) -> None:
-    _claim_run(prepared, run_name="typed")
-    other = dataclasses.replace(prepared, plan=dataclasses.replace(prepared.plan, dtype="bfloat16"))
-    with pytest.raises(ConflictError, match="exists with another dtype;"):
-        _claim_run(other, run_name="typed")
-    with pytest.raises(ConflictError, match="exists with another chat_template;"):
-        _claim_run(dataclasses.replace(prepared, template_sha256="0" * 64), run_name="typed")
 
 
 def test_the_chat_template_of_a_run_is_known_by_its_text(
@@ -340,7 +294,7 @@ def test_what_peft_says_with_an_adapter_vllm_says_too(
     """The same run, gone on with, trains nothing, and its adapter is held against fifty of PEFT's own answers."""
     adapter = workshop.registry.path("agro", undisturbed[0].manifest.version)
     asked = continued(workshop, adapter, rows=50, tokens=64)
-    monkeypatch.setattr("train.run.probe_rows", lambda _: asked)
+    monkeypatch.setattr("train.publish.probe_rows", lambda _: asked)
     result = workshop.train(run_name="undisturbed", engine_check=True, general_dataset=[])
     manifest = workshop.registry.resolve(result.manifest.ref)
     found = manifest.engine
