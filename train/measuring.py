@@ -11,6 +11,7 @@ import torch
 
 from train import scores
 from train.answering import answer_room, answered_rows, last_answer
+from train.packing import pack
 from train.plan import WorkerPlan, WorkerRows
 from train.sft import IGNORED, supervised_nll
 from train.wording import token_f1
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from train.settings import TrainSettings
     from train.sft import GraftTrainer
     from train.tokens import TokenRows
 
@@ -42,12 +44,19 @@ def measure(trainer: GraftTrainer, rows: WorkerRows, *, plan: WorkerPlan) -> dic
 
     evaluation, general = rows.evaluation, rows.general
     if evaluation is not None:
-        both(scores.EVAL_LOSS, lambda: mean_loss(trainer, evaluation, dtype=plan.dtype))
+        scored = scored_rows(evaluation, settings=plan.settings)
+        both(scores.EVAL_LOSS, lambda: mean_loss(trainer, scored, dtype=plan.dtype))
         if answered := plan.settings.eval_answers:
             both(scores.F1, lambda: mean_f1(trainer, evaluation, dtype=plan.dtype, most=answered))
     if general is not None:
-        both(scores.GENERAL_LOSS, lambda: mean_loss(trainer, general, dtype=plan.dtype))
+        unrelated = scored_rows(general, settings=plan.settings)
+        both(scores.GENERAL_LOSS, lambda: mean_loss(trainer, unrelated, dtype=plan.dtype))
     return scores.with_differences(found)
+
+
+def scored_rows(rows: TokenRows, *, settings: TrainSettings) -> TokenRows:
+    """Return the rows as a loss is measured on them: packed as those that are learned, or as they are."""
+    return pack(rows, length=settings.sequence_length) if settings.packing else rows
 
 
 def loss_between_steps(trainer: GraftTrainer, rows: TokenRows, *, dtype: str) -> float:
@@ -66,9 +75,14 @@ def mean_loss(trainer: GraftTrainer, rows: TokenRows, *, dtype: str) -> float | 
     def one(row: int) -> tuple[float, float]:
         ids, supervised = rows.row(row)
         input_ids = _tensor(ids, trainer)
+        context = (
+            {"attention_mask": torch.ones_like(input_ids)}
+            if rows.borders is None
+            else {"position_ids": _tensor(rows.positions(row), trainer)}
+        )
         inputs = {
             "input_ids": input_ids,
-            "attention_mask": torch.ones_like(input_ids),
+            **context,
             "labels": input_ids.masked_fill(~torch.tensor(supervised, device=input_ids.device), IGNORED),
         }
         total, count = supervised_nll(model, inputs)
@@ -127,5 +141,5 @@ def _shared_mean(
     return float(total / count) if count else None
 
 
-def _tensor(ids: NDArray[np.int32], trainer: GraftTrainer) -> torch.Tensor:
+def _tensor(ids: NDArray[np.integer], trainer: GraftTrainer) -> torch.Tensor:
     return torch.tensor(ids, dtype=torch.int64, device=trainer.accelerator.device)[None]

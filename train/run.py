@@ -182,6 +182,8 @@ _RESUMABLE_ONLY_WITH = (
     "epochs",
     "max_steps",
     "max_length",
+    "packing",
+    "packed_length",
     "per_device_batch_size",
     "gradient_accumulation",
     "seed",

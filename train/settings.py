@@ -93,8 +93,21 @@ class TrainSettings(BaseModel):
     epochs: float = Field(default=2.0, gt=0, description="Passes over the dataset.")
     max_steps: int | None = Field(default=None, ge=1, description="Stop after this many steps; null: as epochs say.")
     max_length: int = Field(default=1024, ge=16, description="Tokens a row may have; what is behind them is cut off.")
+    packing: bool = Field(
+        default=False,
+        description="Put several rows into one sequence, where none sees another; fills GPUs, gains nothing on CPUs.",
+    )
+    packed_length: int | None = Field(
+        default=None, ge=16, description="Tokens of a packed sequence, max_length at least; null: max_length."
+    )
+    attention: Literal["sdpa", "flash_attention_2"] = Field(
+        default="sdpa",
+        description="Attention of transformers; flash_attention_2 wants a GPU and flash-attn, and makes packing cheap.",
+    )
     per_device_batch_size: int = Field(
-        default=1, ge=1, description="Rows per worker in one forward pass; 1 pads nothing, GPUs want more."
+        default=1,
+        ge=1,
+        description="Rows, or packed sequences, per worker in one forward pass; 1 pads nothing, GPUs want more.",
     )
     gradient_accumulation: int = Field(default=4, ge=1, description="Forward passes per worker and optimiser step.")
     gradient_checkpointing: bool | None = Field(
@@ -141,6 +154,19 @@ class TrainSettings(BaseModel):
     def follows_evaluation(self) -> bool:
         """Whether the loss on the evaluation dataset is measured at every checkpoint."""
         return self.keep_best or self.early_stopping is not None
+
+    @property
+    def sequence_length(self) -> int:
+        """Tokens that a packed sequence has room for."""
+        return self.max_length if self.packed_length is None else self.packed_length
+
+    @model_validator(mode="after")
+    def _check_packed_length(self) -> TrainSettings:
+        if self.packed_length is not None and not self.packing:
+            raise ValueError(f"packed_length is {self.packed_length}, and packing is off; set packing, or leave it out")
+        if self.sequence_length < self.max_length:
+            raise ValueError(f"packed_length {self.packed_length} is below max_length {self.max_length}")
+        return self
 
     @model_validator(mode="after")
     def _check_rank(self) -> TrainSettings:

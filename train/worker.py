@@ -14,12 +14,10 @@ from train.base_model import resolve_base
 from train.plan import WorkerOutcome, WorkerPlan, WorkerRows
 
 if TYPE_CHECKING:
-    from datasets import Dataset
     from torch.nn import Module
 
     from train.reporting import Evaluation, Pace
     from train.sft import GraftTrainer
-    from train.tokens import TokenRows
 
 
 def train_loop(config: dict[str, Any]) -> WorkerOutcome:
@@ -66,12 +64,12 @@ def _followed(
 ) -> Evaluation | None:
     """What is measured at every checkpoint, if it is."""
     from train.best import Best
-    from train.measuring import loss_between_steps
+    from train.measuring import loss_between_steps, scored_rows
     from train.reporting import Evaluation
 
-    evaluation = rows.evaluation
-    if evaluation is None or not plan.settings.follows_evaluation:
+    if rows.evaluation is None or not plan.settings.follows_evaluation:
         return None
+    evaluation = scored_rows(rows.evaluation, settings=plan.settings)
     return Evaluation(
         loss=lambda: loss_between_steps(trainer, evaluation, dtype=plan.dtype),
         best=Best() if checkpoint is None else Best.of_checkpoint(Path(checkpoint)),
@@ -91,6 +89,7 @@ def build_trainer(plan: WorkerPlan, rows: WorkerRows, *, share: Callable[[], flo
 
     from transformers import PrinterCallback
 
+    from train.apart import ApartCheck
     from train.schedule import learning_rate_factor
     from train.sft import GraftTrainer
 
@@ -105,6 +104,8 @@ def build_trainer(plan: WorkerPlan, rows: WorkerRows, *, share: Callable[[], flo
         factor=lambda step: fixed(step, time_share=share()), **trainer_options(plan, rows, scratch=scratch)
     )
     trainer.remove_callback(PrinterCallback)
+    if trainer.padding_free:
+        trainer.add_callback(ApartCheck(name=plan.base_name))
     return trainer
 
 
@@ -119,10 +120,12 @@ def trainer_options(plan: WorkerPlan, rows: WorkerRows, *, scratch: Path) -> dic
     from peft import LoraConfig
     from transformers import AutoTokenizer
 
+    from train.packing import as_dataset
+
     settings = plan.settings
     folder = _base_folder(plan)
     return dict(
-        model=_load_base(folder, dtype=plan.dtype),
+        model=_load_base(folder, dtype=plan.dtype, attention=settings.attention),
         args=_arguments(plan, scratch),
         train_dataset=as_dataset(rows.train).select(plan.order.rows),
         processing_class=AutoTokenizer.from_pretrained(folder),
@@ -148,12 +151,12 @@ def _base_folder(plan: WorkerPlan) -> Path:
     return base.path
 
 
-def _load_base(folder: Path, *, dtype: str) -> Module:
+def _load_base(folder: Path, *, dtype: str, attention: str) -> Module:
     import torch
     from transformers import AutoModelForCausalLM
 
     model: Module = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=getattr(torch, dtype), attn_implementation="sdpa", local_files_only=True
+        folder, dtype=getattr(torch, dtype), attn_implementation=attention, local_files_only=True
     )
     return model
 
@@ -180,7 +183,8 @@ def _arguments(plan: WorkerPlan, scratch: Path) -> Any:
         train_sampling_strategy="sequential",
         dataset_kwargs={"skip_prepare_dataset": True},
         max_length=None,
-        packing=False,
+        # The rows come packed; this has TRL's collator tell them apart.
+        packing=settings.packing,
         # Our callback decides when to log and to save.
         logging_strategy="no",
         logging_nan_inf_filter=False,
@@ -191,17 +195,6 @@ def _arguments(plan: WorkerPlan, scratch: Path) -> Any:
         dataloader_pin_memory=settings.use_gpu,
     )
     return SFTConfig(**(ours | settings.trainer))
-
-
-def as_dataset(rows: TokenRows) -> Dataset:
-    """Give the token rows the form SFTTrainer takes: input_ids and labels, without copying the ids."""
-    import pyarrow as pa
-    from datasets import Dataset
-    from datasets.table import InMemoryTable
-
-    columns = {"input_ids": rows.ids, "labels": rows.labels()}
-    table = pa.table({name: pa.LargeListArray.from_arrays(rows.offsets, values) for name, values in columns.items()})
-    return Dataset(InMemoryTable(table))
 
 
 def _outcome(trainer: GraftTrainer, pace: Pace, *, scores: dict[str, float], best_step: int | None) -> WorkerOutcome:
