@@ -34,6 +34,8 @@ from train.types import TokenStatistics, TrainRequest
 _BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 # A long run is reported about this often.
 _REPORTS = 200
+# Schedules that need no options, so that nothing has to be tried.
+_PLAIN_SCHEDULES = {"constant_with_warmup", "linear", "cosine"}
 # Rows of the dataset whose rendering is compared with the base model's own template.
 _COMPARED_ROWS = 200
 _GENERAL = Path(__file__).parent / "general.jsonl"
@@ -109,6 +111,8 @@ def prepare_run(request: TrainRequest, *, settings: TrainSettings) -> PreparedRu
         started=started,
         deadline=None if request.time_budget_s is None else started + request.time_budget_s,
     )
+    if settings.scheduler_options or settings.lr_scheduler not in _PLAIN_SCHEDULES:
+        plan.fall()
     return PreparedRun(
         base=source.base,
         dataset=source.record,

@@ -7,8 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+from indexer.errors import InputError
 from train.embedded_base import EMBEDDED_BASE
 from train.registry.place import RegistryPlace
+from train.schedule import Scheduler
 
 _HOME = Path("~/.graftwork")
 # Folders that lie below the home folder unless set: field -> name there.
@@ -87,8 +89,9 @@ class TrainSettings(BaseModel):
         description="Peak learning rate of AdamW; many billions of weights want 1e-4 to 2e-4, short runs of few 1e-3.",
     )
     warmup_ratio: float = Field(default=0.05, ge=0, lt=1, description="Share of all steps in which the rate rises.")
-    lr_scheduler: Literal["constant_with_warmup", "linear", "cosine"] = Field(
-        default="linear", description="How the rate falls after the warm-up."
+    lr_scheduler: Scheduler = Field(
+        default="linear",
+        description="How the rate falls behind the warm-up, as in transformers; train.trainer.lr_scheduler_kwargs tunes it.",
     )
     epochs: float = Field(default=2.0, gt=0, description="Passes over the dataset.")
     max_steps: int | None = Field(default=None, ge=1, description="Stop after this many steps; null: as epochs say.")
@@ -154,6 +157,14 @@ class TrainSettings(BaseModel):
     def follows_evaluation(self) -> bool:
         """Whether the loss on the evaluation dataset is measured at every checkpoint."""
         return self.keep_best or self.early_stopping is not None
+
+    @property
+    def scheduler_options(self) -> dict[str, JsonValue]:
+        """What the schedule of the learning rate takes beside its name."""
+        options = self.trainer.get("lr_scheduler_kwargs") or {}
+        if not isinstance(options, dict):
+            raise InputError(f"train.trainer.lr_scheduler_kwargs is {options!r}; give names and values.")
+        return options
 
     @property
     def sequence_length(self) -> int:

@@ -93,12 +93,8 @@ def build_trainer(plan: WorkerPlan, rows: WorkerRows, *, share: Callable[[], flo
     from train.schedule import learning_rate_factor
     from train.sft import GraftTrainer
 
-    settings = plan.settings
     fixed = partial(
-        learning_rate_factor,
-        planned_steps=plan.order.steps,
-        warmup_steps=round(settings.warmup_ratio * plan.order.steps),
-        scheduler=settings.lr_scheduler,
+        learning_rate_factor, planned_steps=plan.order.steps, warmup_steps=plan.warmup_steps, fall=plan.fall()
     )
     trainer = GraftTrainer(
         factor=lambda step: fixed(step, time_share=share()), **trainer_options(plan, rows, scratch=scratch)

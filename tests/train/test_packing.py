@@ -57,7 +57,8 @@ def test_every_row_lies_whole_in_one_sequence(lengths: list[int], length: int) -
     assert pieces == wanted
     for index in range(len(found)):
         ids, _ = found.row(index)
-        assert (found.positions(index) == ids - rows.offsets[np.searchsorted(rows.offsets, ids, side="right") - 1]).all()
+        begins = rows.offsets[np.searchsorted(rows.offsets, ids, side="right") - 1]
+        assert (found.positions(index) == ids - begins).all()
 
 
 def test_sequences_are_full_where_rows_fit_together() -> None:
@@ -106,9 +107,7 @@ def trainer_of(run: PreparedRun, folder: Path) -> GraftTrainer:
 
 
 @pytest.fixture
-def trainers(
-    runs: dict[bool, PreparedRun], process_group: None, tmp_path: Path
-) -> dict[bool, GraftTrainer]:
+def trainers(runs: dict[bool, PreparedRun], process_group: None, tmp_path: Path) -> dict[bool, GraftTrainer]:
     """A trainer of each run; both begin with the same adapter."""
     return {packed: trainer_of(run, tmp_path / str(packed)) for packed, run in runs.items()}
 

@@ -45,7 +45,8 @@ def test_what_the_server_could_not_load_is_refused(field: str, value: JsonValue,
     ("name", "says"),
     [
         ("learning_rate", "decided by train.learning_rate"),
-        ("packing", "decided by the rows"),
+        ("packing", "decided by train.packing"),
+        ("assistant_only_loss", "decided by the rows"),
         ("neftune_noise_alfa", "no field of TRL's SFTConfig; neftune_noise_alpha is one"),
     ],
 )
