@@ -18,6 +18,7 @@ from train.data.reading import SourceRows, read_dataset
 from train.data.row import Example
 from train.data.sources import find_sources
 from train.gate import Condition, check_measured, parse_gate
+from train.hardware import check_hardware
 from train.order import BatchShape, training_order
 from train.passed_through import check_lora_fields, check_trainer_fields, trainer_fields
 from train.plan import WorkerPlan, WorkerRows
@@ -81,6 +82,7 @@ def prepare_run(request: TrainRequest, *, settings: TrainSettings) -> PreparedRu
         settings = settings.model_copy(update={"workers": request.workers})
     _check_numbers(request, settings)
     _check_followed(request, settings)
+    check_hardware(settings)
     gate = _gate(request, settings)
     source = open_tokens(request.datasets, settings=settings)
     held_out = read_dataset(find_sources(request.eval_datasets)) if request.eval_datasets else ()

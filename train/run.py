@@ -134,7 +134,9 @@ def _training_record(prepared: PreparedRun, outcome: WorkerOutcome, *, run_name:
         batch_rows=len(prepared.plan.order.rows) // planned,
         max_length=settings.max_length,
         seed=settings.seed,
-        dtype=prepared.plan.dtype,
+        dtype=prepared.plan.dtype
+        if settings.quantization == "none"
+        else f"{settings.quantization} and {prepared.plan.dtype}",
         stopped_early=outcome.steps < planned,
         best_step=outcome.best_step,
     )
@@ -176,6 +178,7 @@ _RESUMABLE_ONLY_WITH = (
     "alpha",
     "dropout",
     "use_rslora",
+    "quantization",
     "lora",
     "trainer",
     "target_modules",

@@ -55,6 +55,14 @@ class TrainSettings(BaseModel):
         default="auto",
         description="Number type of base weights and arithmetic; auto: bfloat16 where the hardware multiplies it.",
     )
+    quantization: Literal["none", "nf4"] = Field(
+        default="none",
+        description="nf4: hold the base in 4 bits while training (QLoRA), by the extra qlora; it is served whole.",
+    )
+    sharding: Literal["none", "fsdp2"] = Field(
+        default="none",
+        description="fsdp2: share the base's weights out over the workers' GPUs, where one cannot hold them all.",
+    )
     max_failures: int = Field(
         default=2,
         ge=-1,
@@ -91,7 +99,7 @@ class TrainSettings(BaseModel):
     warmup_ratio: float = Field(default=0.05, ge=0, lt=1, description="Share of all steps in which the rate rises.")
     lr_scheduler: Scheduler = Field(
         default="linear",
-        description="How the rate falls behind the warm-up, as in transformers; train.trainer.lr_scheduler_kwargs tunes it.",
+        description="How the rate falls behind the warm-up, by transformers; trainer.lr_scheduler_kwargs tunes it.",
     )
     epochs: float = Field(default=2.0, gt=0, description="Passes over the dataset.")
     max_steps: int | None = Field(default=None, ge=1, description="Stop after this many steps; null: as epochs say.")

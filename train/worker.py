@@ -14,7 +14,9 @@ from train.base_model import resolve_base
 from train.plan import WorkerOutcome, WorkerPlan, WorkerRows
 
 if TYPE_CHECKING:
+    import torch
     from torch.nn import Module
+    from transformers import BitsAndBytesConfig
 
     from train.reporting import Evaluation, Pace
     from train.sft import GraftTrainer
@@ -120,9 +122,10 @@ def trainer_options(plan: WorkerPlan, rows: WorkerRows, *, scratch: Path) -> dic
 
     settings = plan.settings
     folder = _base_folder(plan)
+    arguments = _arguments(plan, scratch)
     return dict(
-        model=_load_base(folder, dtype=plan.dtype, attention=settings.attention),
-        args=_arguments(plan, scratch),
+        model=_load_base(folder, plan=plan, device=arguments.device),
+        args=arguments,
         train_dataset=as_dataset(rows.train).select(plan.order.rows),
         processing_class=AutoTokenizer.from_pretrained(folder),
         peft_config=LoraConfig(
@@ -147,14 +150,36 @@ def _base_folder(plan: WorkerPlan) -> Path:
     return base.path
 
 
-def _load_base(folder: Path, *, dtype: str, attention: str) -> Module:
+def _load_base(folder: Path, *, plan: WorkerPlan, device: torch.device) -> Module:
     import torch
     from transformers import AutoModelForCausalLM
 
+    settings = plan.settings
+    quantized = (
+        {}
+        if settings.quantization == "none"
+        else {"quantization_config": _four_bits(plan.dtype), "device_map": {"": device}}
+    )
     model: Module = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=getattr(torch, dtype), attn_implementation=attention, local_files_only=True
+        folder,
+        dtype=getattr(torch, plan.dtype),
+        attn_implementation=settings.attention,
+        local_files_only=True,
+        **quantized,
     )
     return model
+
+
+def _four_bits(dtype: str) -> BitsAndBytesConfig:
+    """As in QLoRA (arXiv 2305.14314): normal floats of 4 bits, whose scales are quantised once more."""
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
 
 
 def _arguments(plan: WorkerPlan, scratch: Path) -> Any:
