@@ -22,11 +22,20 @@ if TYPE_CHECKING:
 
     from train.settings import TrainSettings
     from train.sft import GraftTrainer
+    from train.starts import Start
     from train.tokens import TokenRows
 
 
-def measure(trainer: GraftTrainer, rows: WorkerRows, *, plan: WorkerPlan) -> dict[str, float]:
+def measure(
+    trainer: GraftTrainer, rows: WorkerRows, *, plan: WorkerPlan, start: Start | None = None
+) -> dict[str, float]:
     """Measure the adapter, and its base model without it; every worker gets the same scores.
+
+    Args:
+        trainer: Holds the model.
+        rows: What is measured on.
+        plan: The run.
+        start: Where the adapter began, if its start changed the base.
 
     Returns:
         Scores by their names in `train.scores`; empty where there is nothing to measure them on.
@@ -37,7 +46,7 @@ def measure(trainer: GraftTrainer, rows: WorkerRows, *, plan: WorkerPlan) -> dic
 
     def both(name: str, value: Callable[[], float | None]) -> None:
         adapted = value()
-        with model.disable_adapter():
+        with model.disable_adapter() if start is None else start.in_place(model):
             alone = value()
         if adapted is not None and alone is not None:
             found[name], found[scores.base(name)] = adapted, alone

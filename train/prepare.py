@@ -28,6 +28,7 @@ from train.registry.manifest import DatasetRecord
 from train.registry.names import check_name
 from train.scores import measured_names
 from train.settings import TrainSettings
+from train.starts import changes_base, served_rank
 from train.tokens import TokenRows, encode_examples
 from train.types import TokenStatistics, TrainRequest
 
@@ -88,6 +89,7 @@ def prepare_run(request: TrainRequest, *, settings: TrainSettings) -> PreparedRu
     held_out = read_dataset(find_sources(request.eval_datasets)) if request.eval_datasets else ()
     unrelated = read_dataset(find_sources(_general(settings))) if settings.general_dataset != [] else ()
     check_lora_fields(settings.lora)
+    _check_start(settings)
     if settings.trainer:
         check_trainer_fields(settings.trainer, known=trainer_fields())
     check_servable(_intended(settings), max_rank=settings.max_rank, base=source.base)
@@ -241,6 +243,22 @@ def _measuring_tokens(evaluation: TokenRows | None, general: TokenRows | None, *
     if evaluation is not None and answers:
         once += answering_tokens([evaluation.row(row) for row in answered_rows(len(evaluation), most=answers)])
     return 2 * once
+
+
+def _check_start(settings: TrainSettings) -> None:
+    start = settings.lora.get("init_lora_weights")
+    if not changes_base(start):
+        return
+    if settings.quantization != "none" or settings.sharding != "none":
+        raise InputError(
+            f"train.lora.init_lora_weights is {start}, which takes the start out of the base's own weights; set "
+            "train.quantization and train.sharding to none, or use another start."
+        )
+    if (rank := served_rank(settings.rank, start=start)) > settings.max_rank:
+        raise InputError(
+            f"train.lora.init_lora_weights is {start}, so that the adapter is published with rank {rank}, above the "
+            f"highest rank served, {settings.max_rank}; train with rank {settings.max_rank // 2}, or raise max_rank."
+        )
 
 
 def _intended(settings: TrainSettings) -> AdapterConfig:

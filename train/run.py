@@ -22,6 +22,7 @@ from train.registry.publishing import publish_adapter
 from train.registry.registry import AdapterRegistry
 from train.runs.recording import recorded_run
 from train.settings import TrainSettings
+from train.starts import START, make_plain
 from train.types import ProgressCallback, TrainProgress, TrainRequest, TrainResult
 
 # Folder of a run in which an adapter lies that its gate kept from being published.
@@ -77,6 +78,8 @@ def run_training(
         folder = _adapter_folder(
             _chosen(launched.adapter), into=Path(scratch) / "adapter", base_name=prepared.base.name
         )
+        if (start := launched.adapter / START).is_file():
+            make_plain(folder, start=start)
         if reasons := unmet(prepared.gate, outcome.scores):
             kept = _keep(folder, settings.storage_path / run_name / UNPUBLISHED, scores=outcome.scores)
             raise GateError(

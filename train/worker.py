@@ -45,19 +45,23 @@ def train_loop(config: dict[str, Any]) -> WorkerOutcome:
 
     from train.measuring import measure
     from train.reporting import Pace, ReportCallback
+    from train.starts import Start
 
     pace = Pace(plan)
     with tempfile.TemporaryDirectory(prefix="graftwork-train-") as scratch:
         trainer = build_trainer(plan, rows, share=lambda: pace.share, scratch=Path(scratch))
+        start = Start.of(trainer.model)
         checkpoint = ray.train.get_checkpoint()
         with nullcontext() if checkpoint is None else checkpoint.as_directory() as folder:
+            if start is not None and folder is not None:
+                start.check_same(Path(folder))
             followed = _followed(trainer, rows, plan=plan, checkpoint=folder)
-            trainer.add_callback(ReportCallback(pace, send=config["progress"], evaluation=followed))
+            trainer.add_callback(ReportCallback(pace, send=config["progress"], evaluation=followed, start=start))
             trainer.train(resume_from_checkpoint=folder)
         best = None if followed is None else followed.best
         if best is not None and pace.fault is None:
             best.restore(trainer.accelerator.unwrap_model(trainer.model))
-        found = measure(trainer, rows, plan=plan) if pace.fault is None else {}
+        found = measure(trainer, rows, plan=plan, start=start) if pace.fault is None else {}
         return _outcome(trainer, pace, scores=found, best_step=best.step or None if best is not None else None)
 
 
