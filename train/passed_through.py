@@ -72,6 +72,8 @@ def check_lora_fields(given: Mapping[str, JsonValue]) -> None:
     for name, value in given.items():
         if name in _LORA_SETTINGS:
             raise InputError(f"train.lora.{name} is set by {_LORA_SETTINGS[name]}; set that instead.")
+        if name == "use_dora":
+            raise InputError("train.lora.use_dora: vLLM 0.29 serves no DoRA; leave it out, or set train.use_rslora.")
         if name not in LORA_FIELDS:
             known = ", ".join(sorted(LORA_FIELDS))
             raise InputError(f"train.lora.{name} is none of the fields that leave an adapter servable: {known}.")

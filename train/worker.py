@@ -219,6 +219,8 @@ def _arguments(plan: WorkerPlan, scratch: Path) -> Any:
         disable_tqdm=True,
         dataloader_pin_memory=settings.use_gpu,
     )
+    if settings.sharding == "fsdp2":
+        ours["fsdp"] = True
     return SFTConfig(**(ours | settings.trainer))
 
 

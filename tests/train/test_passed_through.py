@@ -31,7 +31,7 @@ def test_what_leaves_an_adapter_servable_is_passed_on() -> None:
     ("field", "value", "says"),
     [
         ("r", 8, "set by train.rank"),
-        ("use_dora", True, "none of the fields that leave an adapter servable"),
+        ("use_dora", True, "vLLM 0.29 serves no DoRA"),
         ("modules_to_save", ["lm_head"], "none of the fields"),
         ("init_lora_weights", "eva", "wants data of its own"),
         ("init_lora_weights", "pissa_niter_", "init_lora_weights is 'pissa_niter_'"),
