@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -140,12 +139,19 @@ def mean_f1(trainer: GraftTrainer, rows: TokenRows, *, dtype: str, most: int) ->
 def _shared_mean(
     trainer: GraftTrainer, rows: Sequence[int], one: Callable[[int], tuple[float, float]], *, dtype: str
 ) -> float | None:
-    """The weighted mean of what rows give, each worker taking its share of them; None where nothing has a weight."""
+    """The weighted mean of what rows give, each worker taking its share of them; None where nothing has a weight.
+
+    Workers without a row in the last round repeat one for nothing: those that share a model's weights out (FSDP2) wait
+    for each other in every forward pass.
+    """
     accelerator = trainer.accelerator
     sums = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
     with torch.no_grad(), torch.autocast(accelerator.device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
-        for row in itertools.islice(rows, accelerator.process_index, None, accelerator.num_processes):
-            sums += torch.tensor(one(row), dtype=torch.float64).to(sums)
+        for first in range(0, len(rows), accelerator.num_processes):
+            place = first + accelerator.process_index
+            found = torch.tensor(one(rows[min(place, len(rows) - 1)]), dtype=torch.float64)
+            if place < len(rows):
+                sums += found.to(sums)
     total, count = accelerator.reduce(sums, reduction="sum").tolist()
     return float(total / count) if count else None
 

@@ -55,12 +55,9 @@ class Start:
     @classmethod
     def of(cls, model: PeftModel) -> Start | None:
         """Remember where a model that was not trained yet begins; None where its base is as it was."""
-        from peft import get_peft_model_state_dict
+        from train.adapter_weights import whole_adapter
 
-        if not changes_base(model.peft_config["default"].init_lora_weights):
-            return None
-        adapter = get_peft_model_state_dict(model)
-        return cls({name: tensor.detach().cpu().clone() for name, tensor in adapter.items()})
+        return cls(whole_adapter(model)) if changes_base(model.peft_config["default"].init_lora_weights) else None
 
     def check_same(self, checkpoint: Path) -> None:
         """See that a checkpoint began here, too; its adapter fits no other start.
@@ -87,14 +84,14 @@ class Start:
     @contextmanager
     def in_place(self, model: PeftModel) -> Iterator[None]:
         """Give the model its start, with which it is the base model as it was, for a while."""
-        from peft import get_peft_model_state_dict, set_peft_model_state_dict
+        from train.adapter_weights import give_adapter, whole_adapter
 
-        learned = {name: tensor.detach().clone() for name, tensor in get_peft_model_state_dict(model).items()}
-        set_peft_model_state_dict(model, self.weights)
+        learned = whole_adapter(model)
+        give_adapter(model, self.weights)
         try:
             yield
         finally:
-            set_peft_model_state_dict(model, learned)
+            give_adapter(model, learned)
 
 
 def make_plain(adapter: Path, *, start: Path) -> None:
