@@ -29,7 +29,7 @@ def check_hardware(settings: TrainSettings, *, installed: Callable[[str], bool] 
         _want_package("flash_attn", "flash-attn", "train.attention is flash_attention_2", installed=installed)
     if settings.quantization != "none":
         reason = f"train.quantization is {settings.quantization}"
-        _want_package("bitsandbytes", "graftwork[qlora]", reason, installed=installed)
+        _want_package("bitsandbytes", "bitsandbytes", reason, installed=installed)
     if settings.sharding != "none":
         # accelerate leaves the plan for sharding aside on CPUs, without a word (accelerate/state.py).
         _want_gpu(settings, f"train.sharding is {settings.sharding}", otherwise="none")
@@ -44,4 +44,4 @@ def _want_gpu(settings: TrainSettings, reason: str, *, otherwise: str) -> None:
 
 def _want_package(module: str, package: str, reason: str, *, installed: Callable[[str], bool]) -> None:
     if not installed(module):
-        raise InputError(f"{reason}, and {module} is not installed; pip install '{package}' on every node.")
+        raise InputError(f"{reason}, and {module} is not installed; pip install {package} on every node.")

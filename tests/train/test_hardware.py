@@ -14,7 +14,7 @@ from train.settings import TrainSettings
     [
         ({"attention": "flash_attention_2"}, {"flash_attn"}, "wants GPUs; set train.use_gpu, or sdpa instead"),
         ({"attention": "flash_attention_2", "use_gpu": True}, set(), "flash_attn is not installed; pip install"),
-        ({"quantization": "nf4"}, set(), r"bitsandbytes is not installed; pip install 'graftwork\[qlora\]'"),
+        ({"quantization": "nf4"}, set(), "bitsandbytes is not installed; pip install bitsandbytes on"),
         ({"sharding": "fsdp2"}, set(), "train.sharding is fsdp2, which wants GPUs; set train.use_gpu, or none"),
         ({"sharding": "fsdp2", "use_gpu": True, "workers": 1}, set(), "there is 1 worker"),
     ],
