@@ -22,10 +22,13 @@ def check_hardware(settings: TrainSettings, *, installed: Callable[[str], bool] 
         installed: Whether a package is there; this process stands for the workers.
 
     Raises:
-        InputError: flash attention or sharding without a GPU, sharding over one worker, or a package is missing.
+        InputError: Flash attention or sharding without a GPU, flash attention in float32, sharding over one worker, or a
+            package is missing.
     """
     if settings.attention == "flash_attention_2":
         _want_gpu(settings, "train.attention is flash_attention_2", otherwise="sdpa")
+        if settings.dtype == "float32":
+            raise InputError("train.attention is flash_attention_2, which knows no float32; set train.dtype to auto.")
         _want_package("flash_attn", "flash-attn", "train.attention is flash_attention_2", installed=installed)
     if settings.quantization != "none":
         reason = f"train.quantization is {settings.quantization}"

@@ -182,6 +182,7 @@ _RESUMABLE_ONLY_WITH = (
     "dropout",
     "use_rslora",
     "quantization",
+    "sharding",
     "lora",
     "trainer",
     "target_modules",

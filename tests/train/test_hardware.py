@@ -14,6 +14,7 @@ from train.settings import TrainSettings
     [
         ({"attention": "flash_attention_2"}, {"flash_attn"}, "wants GPUs; set train.use_gpu, or sdpa instead"),
         ({"attention": "flash_attention_2", "use_gpu": True}, set(), "flash_attn is not installed; pip install"),
+        ({"attention": "flash_attention_2", "use_gpu": True, "dtype": "float32"}, {"flash_attn"}, "knows no float32"),
         ({"quantization": "nf4"}, set(), "bitsandbytes is not installed; pip install bitsandbytes on"),
         ({"sharding": "fsdp2"}, set(), "train.sharding is fsdp2, which wants GPUs; set train.use_gpu, or none"),
         ({"sharding": "fsdp2", "use_gpu": True, "workers": 1}, set(), "there is 1 worker"),
