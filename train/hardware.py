@@ -22,8 +22,8 @@ def check_hardware(settings: TrainSettings, *, installed: Callable[[str], bool] 
         installed: Whether a package is there; this process stands for the workers.
 
     Raises:
-        InputError: Flash attention or sharding without a GPU, flash attention in float32, sharding over one worker, or a
-            package is missing.
+        InputError: Flash attention or sharding without a GPU, flash attention in float32, sharding over one worker, or
+            a package is missing.
     """
     if settings.attention == "flash_attention_2":
         _want_gpu(settings, "train.attention is flash_attention_2", otherwise="sdpa")

@@ -94,8 +94,8 @@ def prepare_run(request: TrainRequest, *, settings: TrainSettings) -> PreparedRu
         check_trainer_fields(settings.trainer, known=trainer_fields())
     check_servable(_intended(settings), max_rank=settings.max_rank, base=source.base)
     rows, statistics = source.encode(source.examples, max_length=settings.max_length)
-    if settings.packing:
-        rows = _packed(rows, base=source.base, settings=settings)
+    if settings.packing or settings.trainer.get("padding_free"):
+        rows = _side_by_side(rows, base=source.base, settings=settings)
     evaluation = _measured_rows(held_out, source=source, settings=settings)
     general = _measured_rows(unrelated, source=source, settings=settings)
     shape = BatchShape(settings.workers, settings.per_device_batch_size, settings.gradient_accumulation)
@@ -224,12 +224,13 @@ def _general(settings: TrainSettings) -> Sequence[str]:
     return [str(_GENERAL)] if settings.general_dataset is None else settings.general_dataset
 
 
-def _packed(rows: TokenRows, *, base: BaseModelFiles, settings: TrainSettings) -> TokenRows:
+def _side_by_side(rows: TokenRows, *, base: BaseModelFiles, settings: TrainSettings) -> TokenRows:
+    """See that rows may share a sequence, and pack them if they are to."""
     from train.apart import check_masks_are_known
     from train.packing import pack
 
     check_masks_are_known(base.path, name=base.name)
-    return pack(rows, length=settings.sequence_length)
+    return pack(rows, length=settings.sequence_length) if settings.packing else rows
 
 
 def _measured_rows(sources: Sequence[SourceRows], *, source: TokenSource, settings: TrainSettings) -> TokenRows | None:
