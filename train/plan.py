@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from train.order import TrainingOrder
+from train.schedule import Fall, transformers_fall
 from train.settings import TrainSettings
 from train.tokens import TokenRows
 
@@ -43,6 +44,22 @@ class WorkerPlan:
     report_steps: int
     started: float
     deadline: float | None
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps in which the learning rate rises."""
+        return round(self.settings.warmup_ratio * self.order.steps)
+
+    def fall(self) -> Fall:
+        """Return how the learning rate falls; raises InputError as `transformers_fall` does."""
+        settings = self.settings
+        return transformers_fall(
+            settings.lr_scheduler,
+            planned_steps=self.order.steps,
+            warmup_steps=self.warmup_steps,
+            learning_rate=settings.learning_rate,
+            options=settings.scheduler_options,
+        )
 
 
 @dataclass(frozen=True, slots=True)

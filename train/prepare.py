@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from train.data.reading import SourceRows, read_dataset
 from train.data.row import Example
 from train.data.sources import find_sources
 from train.gate import Condition, check_measured, parse_gate
+from train.hardware import check_hardware
 from train.order import BatchShape, training_order
 from train.passed_through import check_lora_fields, check_trainer_fields, trainer_fields
 from train.plan import WorkerPlan, WorkerRows
@@ -27,6 +29,7 @@ from train.registry.manifest import DatasetRecord
 from train.registry.names import check_name
 from train.scores import measured_names
 from train.settings import TrainSettings
+from train.starts import changes_base, served_rank
 from train.tokens import TokenRows, encode_examples
 from train.types import TokenStatistics, TrainRequest
 
@@ -34,6 +37,8 @@ from train.types import TokenStatistics, TrainRequest
 _BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 # A long run is reported about this often.
 _REPORTS = 200
+# Schedules that need no options, so that nothing has to be tried.
+_PLAIN_SCHEDULES = {"constant_with_warmup", "linear", "cosine"}
 # Rows of the dataset whose rendering is compared with the base model's own template.
 _COMPARED_ROWS = 200
 _GENERAL = Path(__file__).parent / "general.jsonl"
@@ -119,13 +124,18 @@ def prepare_run(
         settings = settings.model_copy(update={"engine_check": False})
     _check_numbers(request, settings)
     _check_followed(request, settings)
+    check_hardware(settings)
     gate = _gate(request, settings)
     check_lora_fields(settings.lora)
+    _check_start(settings)
     if settings.trainer:
         check_trainer_fields(settings.trainer, known=trainer_fields())
     data = read(request, settings)
     source, rows = data.source, data.rows
     check_servable(_intended(settings), max_rank=settings.max_rank, base=source.base)
+    if settings.packing or settings.trainer.get("padding_free"):
+        side_by_side = _side_by_side(rows.train, base=source.base, settings=settings)
+        rows = dataclasses.replace(rows, train=side_by_side)
     shape = BatchShape(settings.workers, settings.per_device_batch_size, settings.gradient_accumulation)
     order = training_order(
         rows.train.lengths, shape=shape, epochs=settings.epochs, max_steps=settings.max_steps, seed=settings.seed
@@ -143,6 +153,8 @@ def prepare_run(
         started=started,
         deadline=_deadline(request, settings, started=started),
     )
+    if settings.scheduler_options or settings.lr_scheduler not in _PLAIN_SCHEDULES:
+        plan.fall()
     return PreparedRun(
         base=source.base,
         dataset=source.record,
@@ -256,6 +268,15 @@ def _general(settings: TrainSettings) -> Sequence[str]:
     return [str(_GENERAL)] if settings.general_dataset is None else settings.general_dataset
 
 
+def _side_by_side(rows: TokenRows, *, base: BaseModelFiles, settings: TrainSettings) -> TokenRows:
+    """See that rows may share a sequence, and pack them if they are to."""
+    from train.apart import check_masks_are_known
+    from train.packing import pack
+
+    check_masks_are_known(base.path, name=base.name)
+    return pack(rows, length=settings.sequence_length) if settings.packing else rows
+
+
 def _measured_rows(sources: Sequence[SourceRows], *, source: TokenSource, settings: TrainSettings) -> TokenRows | None:
     examples = [example for each in sources for example in each.examples]
     return source.encode(examples, max_length=settings.max_length)[0] if examples else None
@@ -278,6 +299,22 @@ def _deadline(request: TrainRequest, settings: TrainSettings, *, started: float)
 def _checking_s(settings: TrainSettings) -> float:
     """Seconds of a time budget that are kept for the engine check."""
     return settings.engine_check_reserve_s if settings.engine_check else 0.0
+
+
+def _check_start(settings: TrainSettings) -> None:
+    start = settings.lora.get("init_lora_weights")
+    if not changes_base(start):
+        return
+    if settings.quantization != "none" or settings.sharding != "none":
+        raise InputError(
+            f"train.lora.init_lora_weights is {start}, which takes the start out of the base's own weights; set "
+            "train.quantization and train.sharding to none, or use another start."
+        )
+    if (rank := served_rank(settings.rank, start=start)) > settings.max_rank:
+        raise InputError(
+            f"train.lora.init_lora_weights is {start}, so that the adapter is published with rank {rank}, above the "
+            f"highest rank served, {settings.max_rank}; train with rank {settings.max_rank // 2}, or raise max_rank."
+        )
 
 
 def _intended(settings: TrainSettings) -> AdapterConfig:

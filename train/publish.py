@@ -12,6 +12,7 @@ from train.prepare import PreparedRun
 from train.registry.manifest import AdapterManifest, Provenance
 from train.registry.publishing import publish_adapter
 from train.registry.registry import AdapterRegistry
+from train.starts import served_rank
 from train.types import TrainRequest
 from train.unpublished import UnpublishedAdapter
 
@@ -23,7 +24,10 @@ def engine_for(prepared: PreparedRun) -> Engine | None:
         UnavailableError: The cluster lacks the engine, or room for it.
     """
     settings = prepared.plan.settings
-    return find_engine(settings, base=prepared.base, rank=settings.rank) if settings.engine_check else None
+    if not settings.engine_check:
+        return None
+    rank = served_rank(settings.rank, start=settings.lora.get("init_lora_weights"))
+    return find_engine(settings, base=prepared.base, rank=rank)
 
 
 def publish(

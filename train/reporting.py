@@ -19,6 +19,7 @@ from train.best import Best
 from train.plan import WorkerPlan
 from train.progress import elapsed_since
 from train.schedule import used_time_share
+from train.starts import Start
 from train.types import TrainProgress
 from train.watchdog import Watchdog
 
@@ -117,12 +118,18 @@ class ReportCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
     """
 
     def __init__(
-        self, pace: Pace, *, send: Callable[[TrainProgress], None], evaluation: Evaluation | None = None
+        self,
+        pace: Pace,
+        *,
+        send: Callable[[TrainProgress], None],
+        evaluation: Evaluation | None = None,
+        start: Start | None = None,
     ) -> None:
-        """Take the pace that the learning rate follows, where progress goes, and what is measured at checkpoints."""
+        """Take the pace that the learning rate follows, where progress goes, and what checkpoints measure and hold."""
         self._pace = pace
         self._send = send
         self._evaluation = evaluation
+        self._start = start
         self._watchdog = Watchdog(spike=pace.plan.settings.loss_spike)
         self._loss = float("nan")
         self._eval_loss: float | None = None
@@ -186,6 +193,8 @@ class ReportCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         folder = Path(str(get_last_checkpoint(str(args.output_dir))))
         if self._evaluation is not None and state.is_world_process_zero:
             self._evaluation.best.save(folder)
+        if self._start is not None and state.is_world_process_zero:
+            self._start.save(folder)
         ray.train.report(
             {"step": state.global_step, "loss": self._loss},
             checkpoint=ray.train.Checkpoint.from_directory(str(folder)),

@@ -23,6 +23,7 @@ from train.registry.manifest import TrainingRecord
 from train.registry.registry import AdapterRegistry
 from train.runs.recording import Recording, recorded_run
 from train.settings import TrainSettings
+from train.starts import START, make_plain
 from train.types import ProgressCallback, TrainProgress, TrainRequest, TrainResult
 from train.unpublished import UnpublishedAdapter
 
@@ -122,6 +123,8 @@ def train_adapter(
 
     launched = launch(prepared, run_name=run_name, progress=progress, scratch=scratch)
     folder = _adapter_folder(_chosen(launched.adapter), into=scratch / "adapter", base_name=prepared.base.name)
+    if (start := launched.adapter / START).is_file():
+        make_plain(folder, start=start)
     record = _training_record(prepared, launched.outcome, run_name=run_name, sweep=sweep)
     return launched, UnpublishedAdapter(folder, record, launched.outcome.scores)
 
@@ -163,11 +166,16 @@ def _training_record(
         batch_rows=len(prepared.plan.order.rows) // planned,
         max_length=settings.max_length,
         seed=settings.seed,
-        dtype=prepared.plan.dtype,
+        dtype=_number_types(prepared),
         stopped_early=outcome.steps < planned,
         best_step=outcome.best_step,
         sweep=sweep,
     )
+
+
+def _number_types(prepared: PreparedRun) -> str:
+    held = prepared.plan.settings.quantization
+    return prepared.plan.dtype if held == "none" else f"{held} and {prepared.plan.dtype}"
 
 
 def _check_writable(folder: Path, *, what: str) -> None:

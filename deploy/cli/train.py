@@ -169,8 +169,15 @@ def _print_forecast(found: Forecast, *, max_length: int) -> None:
     output.print(f"adapter    {found.name} on {found.base}, {found.dtype}", markup=False)
     output.print(f"rows       {counted.rows} an epoch, {counted.tokens} tokens, {counted.supervised_tokens} learned")
     output.print(f"cut        {counted.cut_tokens} tokens of {counted.truncated_rows} rows at max_length {max_length}")
+    kind = "rows"
+    if (packed := found.packed) is not None:
+        kind = "sequences"
+        output.print(
+            f"packed     {packed.rows} rows into {packed.sequences} sequences of {packed.length} tokens, "
+            f"{packed.share:.1%} full"
+        )
     output.print(
-        f"steps      {found.steps} of {found.rows_per_step} rows over {found.workers} workers, {found.tokens} tokens"
+        f"steps      {found.steps} of {found.rows_per_step} {kind} over {found.workers} workers, {found.tokens} tokens"
     )
     if found.trial is None or found.seconds is None:
         output.print(f"measured   nothing: {found.reason}", markup=False)

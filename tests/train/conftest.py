@@ -121,6 +121,20 @@ def tiny_base(tiny_base_folder: Path) -> BaseModelFiles:
     return describe_base(tiny_base_folder, name="tiny")
 
 
+@pytest.fixture(scope="module")
+def process_group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A process group of one, as Ray Train gives a worker; a trainer wants it."""
+    import torch.distributed
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    place = tmp_path_factory.mktemp("group") / "store"
+    torch.distributed.init_process_group("gloo", init_method=f"file://{place}", rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
 @pytest.fixture
 def write_rows(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     """Write a chat dataset of question and answer pairs."""

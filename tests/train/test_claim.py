@@ -20,6 +20,8 @@ def _changed(prepared: PreparedRun, **settings: object) -> PreparedRun:
     ("name", "value"),
     [
         ("rank", 8),
+        ("packing", True),
+        ("quantization", "nf4"),
         ("learning_rate", 1e-4),
         ("lr_scheduler", "cosine"),
         ("warmup_ratio", 0.5),

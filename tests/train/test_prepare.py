@@ -42,6 +42,21 @@ def test_a_run_is_laid_out_without_ray(request_for: TrainRequest, settings: Trai
         ({"target_modules": ["query"]}, "targets query"),
         ({"workers": 0}, "0 workers"),
         ({"chat_template": Path("/nowhere.jinja")}, "nowhere.jinja cannot be read"),
+        (
+            {"rank": 40, "lora": {"init_lora_weights": "pissa"}},
+            "is published with rank 80, above the highest rank served, 64; train with rank 32,",
+        ),
+        (
+            {"lora": {"init_lora_weights": "olora"}, "use_gpu": True, "sharding": "fsdp2"},
+            "start out of the base's own weights; set train.quantization and train.sharding to none",
+        ),
+        (
+            {"lr_scheduler": "cosine_with_min_lr"},
+            "The schedule cosine_with_min_lr does not work with the options {}",
+        ),
+        ({"trainer": {"lr_scheduler_kwargs": "0.1"}}, "lr_scheduler_kwargs is '0.1'; give names and values"),
+        ({"attention": "flash_attention_2"}, "train.attention is flash_attention_2, which wants GPUs"),
+        ({"trainer": {"fsdp": True}}, "train.trainer.fsdp is decided by train.sharding"),
         ({"keep_best": True}, "train.keep_best goes by an evaluation dataset"),
         ({"early_stopping": 2}, "train.early_stopping goes by an evaluation dataset"),
     ],

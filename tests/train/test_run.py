@@ -239,6 +239,43 @@ def test_the_best_adapter_is_published_and_a_killed_worker_does_not_lose_it(work
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_a_packed_run_from_the_bases_own_weights_goes_on_and_is_published_plain(workshop: Workshop) -> None:
+    """PiSSA takes its start out of the base: the restarted worker takes the same, and what is served has none of it."""
+    heard: list[TrainProgress] = []
+    killed: list[int] = []
+
+    def kill_once(progress: TrainProgress) -> None:
+        heard.append(progress)
+        if progress.step >= 3 and not killed:
+            killed.append(kill_a_worker())
+
+    result = workshop.train(
+        run_name="packed",
+        progress=kill_once,
+        eval_dataset=workshop.held_out,
+        packing=True,
+        packed_length=768,
+        epochs=12,
+        save_steps=2,
+        learning_rate=2e-3,
+        lora={"init_lora_weights": "pissa_niter_4"},
+        lr_scheduler="cosine_with_min_lr",
+        trainer={"lr_scheduler_kwargs": {"min_lr_rate": 0.1}},
+    )
+    assert killed
+    assert (result.steps, result.stopped_early) == (result.planned_steps, False)
+    assert result.planned_steps < 12 * ROWS / 8 / 2
+    assert result.tokens == pytest.approx(12 * result.statistics.tokens, rel=0.15)
+    assert result.manifest.rank == 2 * workshop.settings.rank
+    assert result.scores["eval_gain"] > 0.2
+    base = AutoModelForCausalLM.from_pretrained(workshop.settings.base_model, dtype="float32")
+    assert result.scores["base_eval_loss"] == pytest.approx(loss_on(base, workshop.held_out), rel=1e-3)
+    adapted = PeftModel.from_pretrained(base, str(workshop.registry.path("agro", result.manifest.version)))
+    assert result.scores["eval_loss"] == pytest.approx(loss_on(adapted, workshop.held_out), rel=1e-3)
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(150)
 def test_a_loss_that_is_no_number_ends_the_run_and_the_checkpoint_before_stays(workshop: Workshop) -> None:
     versions = workshop.registry.list()
