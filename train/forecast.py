@@ -14,6 +14,7 @@ from pydantic import JsonValue
 from train.order import BatchShape, training_order
 from train.plan import WorkerPlan, WorkerRows
 from train.prepare import PreparedRun
+from train.reserve import ForwardWork
 from train.trial import Trial, run_trial
 from train.types import TokenStatistics
 
@@ -101,7 +102,7 @@ def _short(plan: WorkerPlan, rows: WorkerRows) -> WorkerPlan:
     order = training_order(
         rows.train.lengths, shape=shape, epochs=settings.epochs, max_steps=TRIAL_STEPS, seed=settings.seed
     )
-    return dataclasses.replace(plan, settings=settings, order=order, deadline=None, measuring_tokens=0)
+    return dataclasses.replace(plan, settings=settings, order=order, deadline=None, measuring=ForwardWork())
 
 
 def _has_gpu() -> bool:

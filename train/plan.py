@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from train.order import TrainingOrder
+from train.reserve import ForwardWork
 from train.settings import TrainSettings
 from train.tokens import TokenRows
 
@@ -26,7 +27,7 @@ class WorkerPlan:
         settings: The training settings, workers of the request put in.
         dtype: Number type of weights and arithmetic, decided.
         order: The rows of every step.
-        measuring_tokens: What measuring at the end costs, in tokens of a forward pass.
+        measuring: What measuring at the end takes, over all workers.
         report_steps: Steps between reports.
         started: When the run was asked for, seconds since the epoch.
         deadline: When the published adapter is wanted, seconds since the epoch; None: no limit.
@@ -39,7 +40,7 @@ class WorkerPlan:
     settings: TrainSettings
     dtype: str
     order: TrainingOrder
-    measuring_tokens: int
+    measuring: ForwardWork
     report_steps: int
     started: float
     deadline: float | None

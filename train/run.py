@@ -22,6 +22,7 @@ from train.registry.publishing import publish_adapter
 from train.registry.registry import AdapterRegistry
 from train.runs.recording import recorded_run
 from train.settings import TrainSettings
+from train.storage import CLAIM_FILE
 from train.types import ProgressCallback, TrainProgress, TrainRequest, TrainResult
 
 # Folder of a run in which an adapter lies that its gate kept from being published.
@@ -158,7 +159,7 @@ def _claim_run(prepared: PreparedRun, *, run_name: str) -> None:
         **{name: repr(getattr(settings, name)) for name in _RESUMABLE_ONLY_WITH},
     }
     text = "".join(f"{name}: {value}\n" for name, value in sorted(facts.items()))
-    path = settings.storage_path / run_name / "graftwork-run.txt"
+    path = settings.storage_path / run_name / CLAIM_FILE
     if path.is_file():
         known = dict(line.split(": ", 1) for line in path.read_text().splitlines())
         changed = sorted(name for name in facts.keys() | known.keys() if facts.get(name) != known.get(name))
