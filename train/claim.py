@@ -5,9 +5,7 @@ from __future__ import annotations
 from indexer.errors import ConflictError
 from train.prepare import PreparedRun
 from train.registry.files import replace_file
-
-# File of a run's folder that says what the run is made of.
-_CLAIM = "graftwork-run.txt"
+from train.storage import CLAIM_FILE
 
 # Settings that shape what a run comes to; the rest may be another when it is gone on with.
 RESUMABLE_ONLY_WITH = (
@@ -47,7 +45,7 @@ def claim_run(prepared: PreparedRun, *, run_name: str) -> None:
     if check_claim(prepared, run_name=run_name):
         return
     text = "".join(f"{name}: {value}\n" for name, value in sorted(_made_of(prepared).items()))
-    path = prepared.plan.settings.storage_path / run_name / _CLAIM
+    path = prepared.plan.settings.storage_path / run_name / CLAIM_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, text.encode())
 
@@ -58,7 +56,7 @@ def check_claim(prepared: PreparedRun, *, run_name: str) -> bool:
     Raises:
         ConflictError: It does, with other data or settings.
     """
-    path = prepared.plan.settings.storage_path / run_name / _CLAIM
+    path = prepared.plan.settings.storage_path / run_name / CLAIM_FILE
     if not path.is_file():
         return False
     facts, known = _made_of(prepared), dict(line.split(": ", 1) for line in path.read_text().splitlines())

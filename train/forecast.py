@@ -15,6 +15,7 @@ from train.order import BatchShape, training_order
 from train.packing import Fill, fill_of
 from train.plan import WorkerPlan, WorkerRows
 from train.prepare import PreparedRun
+from train.reserve import ForwardWork
 from train.trial import Trial, run_trial
 from train.types import TokenStatistics
 
@@ -112,7 +113,7 @@ def _short(plan: WorkerPlan, rows: WorkerRows) -> WorkerPlan:
     order = training_order(
         rows.train.lengths, shape=shape, epochs=settings.epochs, max_steps=TRIAL_STEPS, seed=settings.seed
     )
-    return dataclasses.replace(plan, settings=settings, order=order, deadline=None, measuring_tokens=0)
+    return dataclasses.replace(plan, settings=settings, order=order, deadline=None, measuring=ForwardWork())
 
 
 def _has_gpu() -> bool:

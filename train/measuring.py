@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,6 +14,7 @@ from train import scores
 from train.answering import answer_room, answered_rows, last_answer
 from train.packing import pack
 from train.plan import WorkerPlan, WorkerRows
+from train.reserve import ForwardCost
 from train.sft import IGNORED, supervised_nll
 from train.wording import token_f1
 
@@ -23,6 +26,10 @@ if TYPE_CHECKING:
     from train.sft import GraftTrainer
     from train.starts import Start
     from train.tokens import TokenRows
+
+# What a pass takes is read from one over a token and one over so many, each the fastest of some: a second with 135
+# million parameters on a core.
+_TIMED_TOKENS, _TIMED_PASSES = 128, 3
 
 
 def measure(
@@ -65,6 +72,26 @@ def measure(
 def scored_rows(rows: TokenRows, *, settings: TrainSettings) -> TokenRows:
     """Return the rows as a loss is measured on them: packed as those that are learned, or as they are."""
     return pack(rows, length=settings.sequence_length) if settings.packing else rows
+
+
+def forward_cost(trainer: GraftTrainer, rows: TokenRows, *, dtype: str) -> ForwardCost:
+    """Time what a forward pass takes here: over a few tokens of the dataset, and over more of them."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    model.eval()
+    ids = rows.ids[:_TIMED_TOKENS]
+
+    def timed(tokens: int) -> tuple[int, float]:
+        input_ids = _tensor(ids[:tokens], trainer)
+        seconds = []
+        for _ in range(_TIMED_PASSES):
+            began = time.perf_counter()
+            logits = model(input_ids=input_ids, logits_to_keep=1, use_cache=False).logits
+            float(logits.sum())  # a GPU has done it by then
+            seconds.append(time.perf_counter() - began)
+        return tokens, min(seconds)
+
+    with _scoring(trainer, dtype=dtype):
+        return ForwardCost.of_two(timed(1), timed(len(ids)))
 
 
 def loss_between_steps(trainer: GraftTrainer, rows: TokenRows, *, dtype: str) -> float:
@@ -146,7 +173,7 @@ def _shared_mean(
     """
     accelerator = trainer.accelerator
     sums = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
-    with torch.no_grad(), torch.autocast(accelerator.device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
+    with _scoring(trainer, dtype=dtype):
         for first in range(0, len(rows), accelerator.num_processes):
             place = first + accelerator.process_index
             found = torch.tensor(one(rows[min(place, len(rows) - 1)]), dtype=torch.float64)
@@ -154,6 +181,13 @@ def _shared_mean(
                 sums += found.to(sums)
     total, count = accelerator.reduce(sums, reduction="sum").tolist()
     return float(total / count) if count else None
+
+
+@contextmanager
+def _scoring(trainer: GraftTrainer, *, dtype: str) -> Iterator[None]:
+    kind = trainer.accelerator.device.type
+    with torch.no_grad(), torch.autocast(kind, torch.bfloat16, enabled=dtype == "bfloat16"):
+        yield
 
 
 def _tensor(ids: NDArray[np.integer], trainer: GraftTrainer) -> torch.Tensor:

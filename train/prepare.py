@@ -11,22 +11,24 @@ from pathlib import Path
 from typing import cast
 
 from indexer.errors import InputError
-from train.answering import answered_rows, answering_tokens
+from train.answering import answered_rows, answering_work
 from train.base_model import BaseModelFiles, resolve_base
 from train.chat_template import Tokenizer, check_same_text, check_tools_are_rendered, training_template
 from train.data.mixing import mixed
 from train.data.reading import SourceRows, read_dataset
 from train.data.row import Example
 from train.data.sources import find_sources
+from train.elastic import batch_shape, check_sizes
 from train.gate import Condition, check_measured, parse_gate
 from train.hardware import check_hardware
-from train.order import BatchShape, training_order
+from train.order import training_order
 from train.passed_through import check_lora_fields, check_trainer_fields, trainer_fields
 from train.plan import WorkerPlan, WorkerRows
 from train.registry.adapter_config import AdapterConfig
 from train.registry.checks import check_servable
 from train.registry.manifest import DatasetRecord
 from train.registry.names import check_name
+from train.reserve import ForwardWork
 from train.scores import measured_names
 from train.settings import TrainSettings
 from train.starts import changes_base, served_rank
@@ -109,9 +111,9 @@ def prepare_run(
         read: Reads the datasets; another one may know them from before.
 
     Raises:
-        InputError: A bad name, bad rows, a rank above the limit, target modules the base lacks, rows without a token
-            to learn, a chat template that cannot be marked, a time budget of no seconds, or a gate on what is not
-            measured.
+        InputError: A bad name, bad rows, workers that get no equal shares of a step, a rank above the limit, target
+            modules the base lacks, rows without a token to learn, a chat template that cannot be marked, a time budget
+            of no seconds, or a gate on what is not measured.
         NotFoundError: The dataset or the base model does not exist.
     """
     started = time.time()
@@ -136,9 +138,12 @@ def prepare_run(
     if settings.packing or settings.trainer.get("padding_free"):
         side_by_side = _side_by_side(rows.train, base=source.base, settings=settings)
         rows = dataclasses.replace(rows, train=side_by_side)
-    shape = BatchShape(settings.workers, settings.per_device_batch_size, settings.gradient_accumulation)
     order = training_order(
-        rows.train.lengths, shape=shape, epochs=settings.epochs, max_steps=settings.max_steps, seed=settings.seed
+        rows.train.lengths,
+        shape=batch_shape(settings),
+        epochs=settings.epochs,
+        max_steps=settings.max_steps,
+        seed=settings.seed,
     )
     plan = WorkerPlan(
         base_model=str(source.base.path) if Path(settings.base_model).expanduser().is_dir() else settings.base_model,
@@ -148,7 +153,7 @@ def prepare_run(
         settings=settings,
         dtype=training_dtype(settings),
         order=order,
-        measuring_tokens=_measuring_tokens(rows.evaluation, rows.general, answers=settings.eval_answers),
+        measuring=_measuring_work(rows.evaluation, rows.general, answers=settings.eval_answers),
         report_steps=max(1, order.steps // _REPORTS),
         started=started,
         deadline=_deadline(request, settings, started=started),
@@ -235,6 +240,7 @@ def _check_numbers(request: TrainRequest, settings: TrainSettings) -> None:
         raise InputError(
             f"A time budget of {request.time_budget_s:g} seconds leaves no time to train; give more, or none."
         )
+    check_sizes(settings)
     checking = _checking_s(settings)
     if request.time_budget_s is not None and request.time_budget_s <= checking:
         raise InputError(
@@ -282,12 +288,14 @@ def _measured_rows(sources: Sequence[SourceRows], *, source: TokenSource, settin
     return source.encode(examples, max_length=settings.max_length)[0] if examples else None
 
 
-def _measuring_tokens(evaluation: TokenRows | None, general: TokenRows | None, *, answers: int) -> int:
-    """What base and adapter cost at the end, in tokens of a forward pass."""
-    once = sum(len(rows.ids) for rows in (evaluation, general) if rows is not None)
+def _measuring_work(evaluation: TokenRows | None, general: TokenRows | None, *, answers: int) -> ForwardWork:
+    """What it takes to measure base and adapter at the end."""
+    once = ForwardWork()
+    for rows in (evaluation, general):
+        once += ForwardWork() if rows is None else ForwardWork(passes=len(rows), tokens=len(rows.ids))
     if evaluation is not None and answers:
-        once += answering_tokens([evaluation.row(row) for row in answered_rows(len(evaluation), most=answers)])
-    return 2 * once
+        once += answering_work([evaluation.row(row) for row in answered_rows(len(evaluation), most=answers)])
+    return once.times(2)
 
 
 def _deadline(request: TrainRequest, settings: TrainSettings, *, started: float) -> float | None:

@@ -49,6 +49,16 @@ class TrainSettings(BaseModel):
     )
 
     workers: int = Field(default=2, ge=1, description="Ray Train workers (one per GPU, or one per CPU core).")
+    min_workers: int | None = Field(
+        default=None,
+        ge=1,
+        description="Workers that a run goes on with where the cluster has no room for all; null: it waits for all.",
+    )
+    resize_interval_s: float = Field(
+        default=60.0,
+        gt=0,
+        description="Seconds between looks for room for more workers, where min_workers is set; they cost a restart.",
+    )
     cpus_per_worker: float = Field(default=1.0, gt=0, description="CPUs each worker reserves and uses as threads.")
     use_gpu: bool = Field(default=False, description="Give each worker one GPU.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
@@ -177,6 +187,11 @@ class TrainSettings(BaseModel):
     engine_check_reserve_s: float = Field(
         default=90.0, ge=0, description="Seconds of a run's time budget that are kept for the check."
     )
+
+    @property
+    def least_workers(self) -> int:
+        """Workers without which the run waits."""
+        return self.workers if self.min_workers is None else self.min_workers
 
     @property
     def follows_evaluation(self) -> bool:

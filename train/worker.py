@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from train.base_model import resolve_base
+from train.elastic import plan_for
 from train.plan import WorkerOutcome, WorkerPlan, WorkerRows
 
 if TYPE_CHECKING:
@@ -26,25 +27,30 @@ def train_loop(config: dict[str, Any]) -> WorkerOutcome:
     """Train one run to its end on this worker.
 
     Args:
-        config: "plan": the WorkerPlan; "rows": an object reference to the WorkerRows; "progress": a ProgressSender.
+        config: "plan": the WorkerPlan; "rows": an object reference to the WorkerRows; "progress": a ProgressSender;
+            "folder": the run's.
 
     Raises:
-        RuntimeError: This worker finds another base model than the driver did.
+        RuntimeError: This worker finds another base model than the driver did, or was told to end.
+        OSError: The checkpoints cannot be stored.
     """
     import ray
     import ray.train
     import torch
     from transformers import logging
 
-    plan: WorkerPlan = config["plan"]
     rows: WorkerRows = ray.get(config["rows"])
+    plan = plan_for(config["plan"], rows.train.lengths, workers=ray.train.get_context().get_world_size())
     warnings.simplefilter("ignore", FutureWarning)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     torch.set_num_threads(max(1, int(plan.settings.cpus_per_worker)))
 
-    from train.measuring import measure
+    from train.checkpoints import settle
+    from train.measuring import forward_cost, measure
+    from train.preemption import Preemption
     from train.reporting import Pace, ReportCallback
+    from train.sigterm import told_to_end
     from train.starts import Start
 
     pace = Pace(plan)
@@ -56,12 +62,24 @@ def train_loop(config: dict[str, Any]) -> WorkerOutcome:
             if start is not None and folder is not None:
                 start.check_same(Path(folder))
             followed = _followed(trainer, rows, plan=plan, checkpoint=folder)
-            trainer.add_callback(ReportCallback(pace, send=config["progress"], evaluation=followed, start=start))
+            if plan.deadline is not None:
+                pace.cost = forward_cost(trainer, rows.train, dtype=plan.dtype)
+            trainer.add_callback(
+                ReportCallback(
+                    pace,
+                    send=config["progress"],
+                    run=Path(config["folder"]),
+                    preemption=Preemption(told=told_to_end),
+                    evaluation=followed,
+                    start=start,
+                )
+            )
             trainer.train(resume_from_checkpoint=folder)
         best = None if followed is None else followed.best
         if best is not None and pace.fault is None:
             best.restore(trainer.accelerator.unwrap_model(trainer.model))
         found = measure(trainer, rows, plan=plan, start=start) if pace.fault is None else {}
+        settle()
         return _outcome(trainer, pace, scores=found, best_step=best.step or None if best is not None else None)
 
 

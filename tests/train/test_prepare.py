@@ -8,6 +8,7 @@ import pytest
 
 from indexer.errors import InputError
 from train.prepare import prepare_run, training_dtype
+from train.reserve import ForwardWork
 from train.settings import TrainSettings
 from train.types import TrainRequest
 
@@ -121,7 +122,8 @@ def test_what_is_measured_at_the_end_is_read_before_and_its_cost_is_known(
     silent = settings.model_copy(update={"eval_answers": 0, "general_dataset": []})
     less = prepare_run(dataclasses.replace(asked, gate=None), settings=silent)
     assert less.rows.general is None
-    assert less.plan.measuring_tokens == 2 * len(whole.rows.evaluation.ids) < whole.plan.measuring_tokens
+    assert less.plan.measuring == ForwardWork(passes=3, tokens=len(whole.rows.evaluation.ids)).times(2)
+    assert less.plan.measuring.passes + 2 * 48 < whole.plan.measuring.passes
     other = settings.model_copy(update={"general_dataset": [str(held_out)]})
     assert len(prepare_run(request_for, settings=other).rows.general or ()) == 3
 
