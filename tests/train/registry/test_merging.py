@@ -116,7 +116,10 @@ def test_what_cannot_be_is_refused_before_a_weight_is_read(
     tmp_path: Path, registry: AdapterRegistry, base: BaseModelFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     into = tmp_path / "merged"
-    for ref, kind, said in (("absent", NotFoundError, "no adapter 'absent'"), ("ropes@7", NotFoundError, "no version 7")):
+    for ref, kind, said in (
+        ("absent", NotFoundError, "no adapter 'absent'"),
+        ("ropes@7", NotFoundError, "no version 7"),
+    ):
         error = refused(registry, base, into, ref)
         assert type(error) is kind
         assert said in str(error)
