@@ -35,9 +35,8 @@ def check_choice(context: typer.Context, *, offline: bool) -> None:
 
     if offline:
         if wrong := given(_OF_ENDPOINT):
-            raise InputError(
-                f"--{wrong[0].replace('_', '-')} is of an endpoint, and --offline needs none; leave one out."
-            )
+            option = f"--{wrong[0].replace('_', '-')}"
+            raise InputError(f"{option} is of an endpoint; leave out that or --offline.")
         return
     if wrong := given(_OF_ENGINES):
         raise InputError(f"--{wrong[0]} is for engines of our own; give --offline, too.")

@@ -214,5 +214,8 @@ def _print(report: ExamplesReport) -> None:
             f"{cost.remembered_completion_tokens} out",
             markup=False,
         )
+        if cost.engine_seconds:
+            gpus = f", {cost.gpu_seconds:.0f} of GPUs" if cost.gpu_seconds else " on CPU"
+            output.print(f"    {cost.engine_seconds:.0f} s of engines{gpus}", markup=False)
     if report.eval_out is not None and not report.evaluation:
         notes().print("No document fell to evaluation; a larger --eval-share or another --seed changes that.")

@@ -124,6 +124,29 @@ def test_what_cannot_be_is_refused_before_anything_is_asked(
     assert endpoint.tries == 0
 
 
+@pytest.mark.parametrize(
+    ("arguments", "error", "said"),
+    [
+        ((), InputError, "Nothing is named that writes the rows; give --model, or --offline."),
+        (("--model", "m", "--engines", "1"), InputError, "--engines is for engines of our own; give --offline, too."),
+        (("--offline", "m", "--model", "m"), InputError, "--model is of an endpoint; leave out that or --offline."),
+        (("--offline", "m", "--api-key-env", "KEY"), InputError, "--api-key-env is of an endpoint"),
+        (("--offline", "m", "--engine", "{"), InputError, "--engine '{' is not JSON"),
+        (("--offline", "m", "--engine", '{"dtpye": "float32"}'), InputError, "did you mean dtype?"),
+        (("--offline", "m", "--fields", '{"max_completion_tokens": 9}'), InputError, "is no sampling parameter"),
+        (("--offline", "/absent/model"), NotFoundError, "There is no base model folder /absent/model"),
+    ],
+)
+def test_the_two_ways_are_told_apart_before_anything_starts(
+    tmp_path: Path, arguments: tuple[str, ...], error: type[InputError], said: str
+) -> None:
+    given = ("--collection", "harbour", "--out", str(tmp_path / "rows.jsonl"), *arguments)
+    done = run(tmp_path, "--config", settings_file(tmp_path), "dataset", "write", *given)
+    assert done.returncode == error.exit_code, done.stderr
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_rows_of_others_are_not_replaced_and_no_instance_is_told(tmp_path: Path, milvus: str) -> None:
     nobody = write(tmp_path, milvus)
     assert nobody.returncode == UnavailableError.exit_code
