@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -179,7 +180,9 @@ def _merged(adapter: Path, manifest: AdapterManifest, *, base: BaseModelFiles) -
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     model = AutoModelForCausalLM.from_pretrained(base.path, dtype="auto", local_files_only=True)
-    grafted = PeftModel.from_pretrained(model, str(adapter))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # what peft 0.21 asks of transformers 5.23
+        grafted = PeftModel.from_pretrained(model, str(adapter))
     try:
         merged: PreTrainedModel = grafted.merge_and_unload(safe_merge=True)
     except ValueError as error:

@@ -115,9 +115,7 @@ def test_an_engine_that_does_not_start_says_why(tmp_path: Path, merged: BaseMode
     with open_journal(tmp_path / "work") as journal:
         asker = OfflineAsker(model, books=Books(journal, Costs()), fields=request_fields({}, max_tokens=8))
         ask = Ask("c", 0, ({"role": "user", "content": "How long is the hawser?"},))
-        with pytest.raises(
-            UnavailableError, match=r"of ropes-1 does not start or has died: ValueError: .*cache"
-        ):
+        with pytest.raises(UnavailableError, match=r"of ropes-1 does not start or has died: ValueError: .*cache"):
             asker.ask_all("questions", [ask], progress=print)
 
 
