@@ -7,17 +7,24 @@ would read behind vLLM's chat route, and no further process has to load the toke
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+import logging
+import os
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
 from train.examples.engines import EnginePlan, batch_rows, engine_environment
 from train.examples.request import Offline
 
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
 # The column that is filled where a request failed: ray/llm/_internal/batch/stages/vllm_engine_stage.py.
 _FAILED = "__inference_error__"
+_LOG_LEVEL = "VLLM_LOGGING_LEVEL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +59,6 @@ def run_engines(
         GraftworkError: Ray stopped the job.
     """
     import ray
-    from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
     from indexer.run.ray_data import ray_data_context, translated_ray_errors
     from train.examples.engine_failures import told_engine_failures
@@ -62,29 +68,56 @@ def run_engines(
         {"place": place, "tokenized_prompt": tokens, "sampling_params": dict(fields)}
         for place, tokens in prompts.items()
     ]
-    config = vLLMEngineProcessorConfig(
-        model_source=str(offline.base.path),
-        engine_kwargs=arguments,
-        runtime_env={"env_vars": engine_environment(offline)},
-        batch_size=batch,
-        concurrency=(plan.engines, plan.engines),
-        # Without it Ray Data LLM asks for a GPU; the one bundle is given to each worker of an engine.
-        placement_group_config={"bundle_per_worker": {"CPU": 1, **({"GPU": 1} if plan.gpus else {})}},
-        should_continue_on_error=True,
-        log_engine_metrics=False,
-        chat_template_stage=False,
-        tokenize_stage=False,
-        detokenize_stage=False,
-    )
-    # Passing rows on costs next to nothing, and must find room beside engines that take all CPUs.
-    aside = {"num_cpus": 0, "concurrency": 1}
     with ray_data_context(), translated_ray_errors(), told_engine_failures(offline.base.name):
-        processor = build_processor(
-            config, postprocess=_kept_columns, preprocess_map_kwargs=aside, postprocess_map_kwargs=aside
-        )
+        processor = _processor(offline, plan=plan, arguments=arguments, batch=batch)
         dataset = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // batch))
         for row in processor(dataset).iter_rows():
             yield int(row["place"]), _read(row)
+
+
+def _processor(
+    offline: Offline, *, plan: EnginePlan, arguments: dict[str, JsonValue], batch: int
+) -> Callable[[Dataset], Dataset]:
+    with _quiet_imports():
+        from ray.data.llm import build_processor, vLLMEngineProcessorConfig
+
+        config = vLLMEngineProcessorConfig(
+            model_source=str(offline.base.path),
+            engine_kwargs=arguments,
+            runtime_env={"env_vars": engine_environment(offline)},
+            batch_size=batch,
+            concurrency=(plan.engines, plan.engines),
+            # Without it Ray Data LLM asks for a GPU; the one bundle is given to each worker of an engine.
+            placement_group_config={"bundle_per_worker": {"CPU": 1, **({"GPU": 1} if plan.gpus else {})}},
+            should_continue_on_error=True,
+            log_engine_metrics=False,
+            chat_template_stage=False,
+            tokenize_stage=False,
+            detokenize_stage=False,
+        )
+        # Passing rows on costs next to nothing, and must find room beside engines that take all CPUs.
+        aside = {"num_cpus": 0, "concurrency": 1}
+        processor: Callable[[Dataset], Dataset] = build_processor(
+            config, postprocess=_kept_columns, preprocess_map_kwargs=aside, postprocess_map_kwargs=aside
+        )
+    return processor
+
+
+@contextmanager
+def _quiet_imports() -> Iterator[None]:
+    """Keep off the user's terminal what Ray Data LLM and vLLM log while they are imported; engines log in Ray."""
+    logger = logging.getLogger("ray.llm")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())  # else each of its modules writes to standard error
+    before = os.environ.get(_LOG_LEVEL)
+    os.environ[_LOG_LEVEL] = "ERROR"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_LOG_LEVEL]
+        else:
+            os.environ[_LOG_LEVEL] = before
 
 
 def _kept_columns(row: dict[str, Any]) -> dict[str, Any]:

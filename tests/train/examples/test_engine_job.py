@@ -63,7 +63,7 @@ def teacher(model: Offline, asked: ExamplesRequest) -> Callable[[Books], Teacher
 def test_rows_come_from_engines_and_an_interrupted_run_asks_nothing_twice(
     tmp_path: Path, merged: BaseModelFiles, local_ray: None
 ) -> None:
-    asked = request(tmp_path, chunks=8, questions_per_chunk=1, max_tokens=32)
+    asked = request(tmp_path, chunks=8, questions_per_chunk=1, max_tokens=64)
 
     def write(progress: Callable[[Progress], None]) -> ExamplesReport:
         return write_examples(
@@ -99,7 +99,7 @@ def test_rows_come_from_engines_and_an_interrupted_run_asks_nothing_twice(
         assert cost.completion_tokens + cost.remembered_completion_tokens == sum(
             int(str(line["completion_tokens"])) for line in of_stage
         )
-        assert all(0 < int(str(line["completion_tokens"])) < 32 for line in of_stage)
+        assert all(0 < int(str(line["completion_tokens"])) <= 64 for line in of_stage)
         assert all(int(str(line["prompt_tokens"])) > 50 for line in of_stage)
     rows = [*lines(asked.out), *lines(asked.eval_out)]
     assert len(rows) == len(report.training) + len(report.evaluation) >= 1
