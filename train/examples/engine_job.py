@@ -8,7 +8,6 @@ would read behind vLLM's chat route, and no further process has to load the toke
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 # The column that is filled where a request failed: ray/llm/_internal/batch/stages/vllm_engine_stage.py.
 _FAILED = "__inference_error__"
-_LOG_LEVEL = "VLLM_LOGGING_LEVEL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +76,7 @@ def run_engines(
 def _processor(
     offline: Offline, *, plan: EnginePlan, arguments: dict[str, JsonValue], batch: int
 ) -> Callable[[Dataset], Dataset]:
-    with _quiet_imports():
+    with _quiet():
         from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
         config = vLLMEngineProcessorConfig(
@@ -104,20 +102,16 @@ def _processor(
 
 
 @contextmanager
-def _quiet_imports() -> Iterator[None]:
-    """Keep off the user's terminal what Ray Data LLM and vLLM log while they are imported; engines log in Ray."""
-    logger = logging.getLogger("ray.llm")
-    if not logger.handlers:
-        logger.addHandler(logging.NullHandler())  # else each of its modules writes to standard error
-    before = os.environ.get(_LOG_LEVEL)
-    os.environ[_LOG_LEVEL] = "ERROR"
+def _quiet() -> Iterator[None]:
+    """Keep off the user's terminal what is logged while a job is put together; engines log in Ray."""
+    ray_logger, disabled = logging.getLogger("ray"), logging.root.manager.disable
+    level = ray_logger.level
+    logging.disable(logging.WARNING)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[_LOG_LEVEL]
-        else:
-            os.environ[_LOG_LEVEL] = before
+        logging.disable(disabled)
+        ray_logger.setLevel(level)  # which `build_processor` changes: it calls ray.init once more
 
 
 def _kept_columns(row: dict[str, Any]) -> dict[str, Any]:

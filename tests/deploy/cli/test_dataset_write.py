@@ -170,7 +170,8 @@ def test_engines_write_rows_and_a_killed_run_is_gone_on_with(tmp_path: Path, mil
     choice = ["Was the hawser tarred in the autumn?", "Does the harbour master keep the ledger of the anchor chain?"]
     given = (
         *("--config", config, "dataset", "write", "--collection", "harbour", "--out", str(tmp_path / "rows.jsonl")),
-        *("--tenant", "t", "--offline", str(tiny_base), "--concurrency", "4", "--max-tokens", "48"),
+        *("--tenant", "t", "--offline", str(tiny_base), "--concurrency", "4", "--max-tokens", "80"),
+        *("--eval-share", "0"),
         *("--fields", json.dumps({"structured_outputs": {"choice": choice}})),
     )
     journal = tmp_path / "rows.jsonl.work"
