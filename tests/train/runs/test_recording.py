@@ -48,7 +48,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ready(rows: Path, tiny_base_folder: Path) -> PreparedRun:
-    settings = TrainSettings(base_model=str(tiny_base_folder), dtype="float32", rank=4)
+    settings = TrainSettings(base_model=str(tiny_base_folder), dtype="float32", rank=4, engine_check=False)
     return prepare_run(TrainRequest(datasets=(str(rows),), name="ford"), settings=settings)
 
 
