@@ -163,16 +163,12 @@ def continued(workshop: Workshop, adapter: Path, *, rows: int, tokens: int) -> P
     tokenizer = embedded_tokenizer()
     base = AutoModelForCausalLM.from_pretrained(workshop.settings.base_model, dtype=torch.float32)
     model = PeftModel.from_pretrained(base, str(adapter)).eval()
-    prompts: list[tuple[int, ...]] = []
-    scored: list[tuple[int, ...]] = []
-    for number in range(rows):
-        turns = [{"role": "user", "content": f"How deep is span {number}?"}]
-        asked = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_tensors="pt", return_dict=True)
-        with torch.no_grad():
-            whole = model.generate(**asked, max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False)[0].tolist()
-        prompts.append(tuple(whole[:-tokens]))
-        scored.append(tuple(whole))
-    return ProbeRows(tuple(scored), tuple(prompts), tokens)
+    # Numbers of two digits, so that all questions have the same length and need no padding.
+    questions = [[{"role": "user", "content": f"How deep is span {number}?"}] for number in range(10, 10 + rows)]
+    asked = tokenizer.apply_chat_template(questions, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    with torch.no_grad():
+        whole = model.generate(**asked, max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False).tolist()
+    return ProbeRows(tuple(map(tuple, whole)), tuple(tuple(row[:-tokens]) for row in whole), tokens)
 
 
 def command_of(process: psutil.Process) -> str:

@@ -25,12 +25,15 @@ class Bounds:
     margin: float
 
 
+# Measured between PEFT and vLLM 0.29 on a CPU with SmolLM2-135M on 1,016 tokens, without an adapter and with one: in
+# float32 2e-6 at the median and 9e-5 at most, in bfloat16 0.018 and 0.62. In bfloat16 either of the two is as far from
+# PEFT in float32 as from the other, so that is the number type's doing, and its bounds are three to six times that.
 BOUNDS: Mapping[str, Bounds] = {
     "float32": Bounds(median=0.02, most=0.2, margin=0.1),
-    "bfloat16": Bounds(median=0.1, most=1.0, margin=0.5),
+    "bfloat16": Bounds(median=0.1, most=2.0, margin=0.5),
 }
-# Where PEFT's adapter changes scores by more than so many times what the two differ by without any, how much of that
-# change arrives is to be told, and has to be nearly all.
+# Where PEFT's adapter changes scores by more than so many times what the two differ by without any, it can be told how
+# much of that change arrives, and it has to be nearly all: in bfloat16 it was 1.01.
 _TELLING = 3.0
 _ARRIVES = (0.8, 1.25)
 

@@ -15,15 +15,17 @@ if TYPE_CHECKING:
     from vllm import LLM, SamplingParams
     from vllm.lora.request import LoRARequest
 
-# Keys and values of one sequence of a few hundred tokens: 0.3 MiB each on a model of 70 billion parameters in bfloat16.
+# Keys and values of some hundred tokens at least: 0.3 MiB each with 70 billion parameters in bfloat16.
 _CACHE_BYTES = 2**28
+# Prompts that are answered at once.
+_AT_ONCE = 8
 
 
 def read_vllm(probe: Probe, *, begin: Callable[[str], None]) -> Reading:
     """Start an engine, load the adapter, score the rows, and answer the prompts.
 
-    One sequence at a time: vLLM 0.29 scores a prompt whose adapter changes the logits rightly only when it is alone
-    (vllm/lora/layers/logits_processor.py has one slot a sequence, not a token).
+    Rows are scored one at a time: vLLM 0.29 scores a prompt whose adapter changes the logits rightly only when it is
+    alone (vllm/lora/layers/logits_processor.py has one slot a sequence, not a token).
 
     Args:
         probe: What is asked.
@@ -41,8 +43,8 @@ def read_vllm(probe: Probe, *, begin: Callable[[str], None]) -> Reading:
         enable_prefix_caching=False,
         kv_cache_memory_bytes=_CACHE_BYTES,
         max_model_len=probe.rows.longest + 1,
-        max_num_batched_tokens=probe.rows.longest + 1,
-        max_num_seqs=1,
+        max_num_batched_tokens=max(probe.rows.longest + 1, _AT_ONCE),
+        max_num_seqs=_AT_ONCE,
         enable_lora=True,
         max_loras=1,
         max_lora_rank=kernel_rank(probe.rank),
@@ -56,7 +58,9 @@ def read_vllm(probe: Probe, *, begin: Callable[[str], None]) -> Reading:
     alone = tuple(_score(engine, row, once, None) for row in probe.rows.scored)
     begin("answer with it")
     greedy = SamplingParams(temperature=0.0, max_tokens=probe.rows.written, ignore_eos=True, detokenize=False)
-    written = tuple(_answer(engine, prompt, greedy, adapter) for prompt in probe.rows.prompts)
+    prompts = [{"prompt_token_ids": list(prompt)} for prompt in probe.rows.prompts]
+    answers = engine.generate(prompts, greedy, lora_request=adapter, use_tqdm=False) if prompts else ()
+    written = tuple(tuple(answer.outputs[0].token_ids) for answer in answers)
     return Reading(base=alone, adapter=adapted, written=written)
 
 
@@ -64,8 +68,3 @@ def _score(engine: LLM, row: Tokens, once: SamplingParams, adapter: LoRARequest 
     output = engine.generate({"prompt_token_ids": list(row)}, once, lora_request=adapter, use_tqdm=False)[0]
     scores = output.prompt_logprobs
     return tuple(float(scores[place][row[place]].logprob) for place in range(1, len(row)))
-
-
-def _answer(engine: LLM, prompt: Tokens, greedy: SamplingParams, adapter: LoRARequest) -> Tokens:
-    output = engine.generate({"prompt_token_ids": list(prompt)}, greedy, lora_request=adapter, use_tqdm=False)[0]
-    return tuple(output.outputs[0].token_ids)

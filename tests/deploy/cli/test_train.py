@@ -10,6 +10,7 @@ import pytest
 
 from deploy.cli.train import _engine_found
 from tests.home import Home, make_home
+from tests.stack import build_tiny_adapter
 from train.registry.manifest import EngineRecord
 
 
@@ -61,3 +62,19 @@ def test_rows_become_versions_of_an_adapter(home: Home, tmp_path: Path) -> None:
 )
 def test_what_the_engine_check_found_is_told(engine: EngineRecord | None, says: str) -> None:
     assert _engine_found(engine) == says
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_an_adapter_from_elsewhere_is_checked_in_the_engine_where_that_is_asked_for(
+    home: Home, tiny_base: Path, tmp_path: Path
+) -> None:
+    adapter = build_tiny_adapter(tiny_base, tmp_path / "adapter", seed=5)
+    code, stdout, stderr = home.run("adapters", "import", str(adapter), "--name", "guest", "--engine-check", "--json")
+    assert code == 0, stderr
+    manifest = json.loads(stdout.splitlines()[-1])
+    assert manifest["adapter"] == "guest@1"
+    assert manifest["engine"]["max_difference"] <= 0.2
+    assert manifest["engine"]["arrived"] == pytest.approx(1.0, abs=0.01)
+    assert home.transient is None
+    assert home.processes == ()
