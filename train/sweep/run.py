@@ -13,7 +13,7 @@ from pathlib import Path
 from indexer.errors import NotFoundError
 from train.gate import GateError
 from train.prepare import PreparedRun
-from train.registry.names import check_name, parse_ref
+from train.registry.names import check_name
 from train.registry.registry import AdapterRegistry
 from train.run import check_claim, check_places, publish
 from train.runs.driver import this_driver
@@ -219,8 +219,8 @@ def _published(found: SweepResult, best: TrialResult, prepared: Prepared, *, reg
 
 
 def _is_there(ref: str, registry: AdapterRegistry) -> bool:
-    wanted = parse_ref(ref)
     try:
-        return wanted.version is not None and bool(registry.manifest(wanted.name, wanted.version))
+        registry.resolve(ref)
     except NotFoundError:
         return False
+    return True
