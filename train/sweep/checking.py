@@ -22,7 +22,6 @@ _ROWS_DO_NOT_DEPEND_ON = frozenset(
         "dropout",
         "use_rslora",
         "lora",
-        "trainer",
         "target_modules",
         "learning_rate",
         "lr_scheduler",

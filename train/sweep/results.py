@@ -144,7 +144,7 @@ def table(sweep: SweepResult) -> list[str]:
     """Write the trials as aligned lines below a header, with the fields that vary; the best one has a star."""
     fields = _varying([trial.values for trial in sweep.trials])
     measured = [] if sweep.metric == FINAL_LOSS else [sweep.metric]
-    header = ["", *fields, *measured, "loss", "steps", "seconds", "run"]
+    header = ["best", *fields, *measured, "loss", "steps", "seconds", "run"]
     rows = [header]
     for trial in sweep.trials:
         shown = [_shown(trial.value)] if measured else []

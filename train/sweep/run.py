@@ -16,7 +16,7 @@ from train.engine.verdict import EngineCheckError
 from train.gate import GateError
 from train.prepare import PreparedRun
 from train.publish import engine_for, publish
-from train.registry.names import check_name, parse_ref
+from train.registry.names import check_name
 from train.registry.registry import AdapterRegistry
 from train.run import check_places
 from train.runs.driver import this_driver
@@ -226,8 +226,8 @@ def _published(found: SweepResult, best: TrialResult, prepared: Prepared, *, reg
 
 
 def _is_there(ref: str, registry: AdapterRegistry) -> bool:
-    wanted = parse_ref(ref)
     try:
-        return wanted.version is not None and bool(registry.manifest(wanted.name, wanted.version))
+        registry.resolve(ref)
     except NotFoundError:
         return False
+    return True

@@ -63,7 +63,7 @@ def test_the_table_is_printed_with_what_failed_and_what_was_published(capsys: py
     print_sweep(dataclasses.replace(sweep(GOOD, BETTER, FAILED), published="agro@3"))
     printed = capsys.readouterr()
     lines = printed.out.splitlines()
-    assert lines[0].split() == ["rank", "eval_loss", "loss", "steps", "seconds", "run"]
+    assert lines[0].split() == ["best", "rank", "eval_loss", "loss", "steps", "seconds", "run"]
     assert lines[1].split()[0] == "*"
     assert lines[4:] == [
         "published  agro@3, of the run s-002",

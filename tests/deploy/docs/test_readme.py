@@ -83,10 +83,10 @@ def test_the_readme_shows_a_sweep_with_a_row_for_each_of_its_trials_and_a_star_f
     trials = make_trials(read_spec(file), name="agronomy-sweep", base=TrainSettings())
     printed = text[text.index("<!-- run: sweep -->") :].split("```")[1].splitlines()
     header = printed[2].split()
-    assert header == ["rank", "learning_rate", "eval_loss", "loss", "steps", "seconds", "run"]
+    assert header == ["best", "rank", "learning_rate", "eval_loss", "loss", "steps", "seconds", "run"]
     rows = [line.lstrip("* ").split() for line in printed[3 : 3 + len(trials)]]
     assert {row[-1]: row[:2] for row in rows} == {
-        trial.run: [shown_value(trial.values[field]) for field in header[:2]] for trial in trials
+        trial.run: [shown_value(trial.values[field]) for field in header[1:3]] for trial in trials
     }
     losses = [float(row[2]) for row in rows]
     assert losses == sorted(losses)

@@ -107,19 +107,19 @@ def test_the_table_has_a_row_for_each_trial_and_a_star_for_the_best() -> None:
     early = trial(5, came_to(scores={"eval_loss": 12.34567}, first_loss=None))
     early = dataclasses.replace(early, result=dataclasses.replace(early.result or RESULT, stopped_early=True))
     assert table(sweep(FAILED, BLANK, GOOD, BETTER, early)) == [
-        "   rank  eval_loss  loss              steps           seconds  run",
-        "*  16    1.0000     2.5000 -> 0.7500  3 of 4          62       s-002",
-        "   4     2.0000     2.5000 -> 0.7500  3 of 4          62       s-001",
-        "   4     12.346     - -> 0.7500       3 of 4 (early)  62       s-005",
-        "   4     -          2.5000 -> 0.7500  3 of 4          62       s-003",
-        "   4     -          failed            -               -        s-004",
+        "best  rank  eval_loss  loss              steps           seconds  run",
+        "*     16    1.0000     2.5000 -> 0.7500  3 of 4          62       s-002",
+        "      4     2.0000     2.5000 -> 0.7500  3 of 4          62       s-001",
+        "      4     12.346     - -> 0.7500       3 of 4 (early)  62       s-005",
+        "      4     -          2.5000 -> 0.7500  3 of 4          62       s-003",
+        "      4     -          failed            -               -        s-004",
     ]
 
 
 def test_the_table_of_one_trial_has_all_of_its_fields_and_the_loss_but_once() -> None:
     assert table(sweep(trial(1, came_to(), metric="final_loss"), metric="final_loss")) == [
-        "   rank  learning_rate  loss              steps   seconds  run",
-        "*  4     0.000523457    2.5000 -> 0.7500  3 of 4  62       s-001",
+        "best  rank  learning_rate  loss              steps   seconds  run",
+        "*     4     0.000523457    2.5000 -> 0.7500  3 of 4  62       s-001",
     ]
 
 
