@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from tests.train.workshop import loss_on, write_rows_of_spans
+from train.plan import WorkerPlan
 from train.prepare import PreparedRun, prepare_run
 from train.settings import TrainSettings
 from train.types import TrainRequest
@@ -57,9 +58,9 @@ def _work(rank: int, run: PreparedRun, folder: Path, sharding: str) -> None:
     from transformers import TrainerCallback
     from transformers.trainer_utils import get_last_checkpoint
 
+    import train.worker
     from train.best import Best
     from train.measuring import loss_between_steps, measure
-    from train.worker import build_trainer
 
     places = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": WORKERS, "LOCAL_WORLD_SIZE": WORKERS}
     os.environ.update({name: str(value) for name, value in places.items()})
@@ -68,11 +69,18 @@ def _work(rank: int, run: PreparedRun, folder: Path, sharding: str) -> None:
         "gloo", init_method=f"file://{folder}/group-{sharding}", rank=rank, world_size=WORKERS
     )
     run.plan.settings.sharding = sharding  # type: ignore[assignment]
-    if sharding != "none":
-        PartialState(cpu=True, backend="gloo")
+    plainly = train.worker._arguments
+
+    def told_of_an_accelerator(plan: WorkerPlan, scratch: Path) -> Any:
+        arguments = plainly(plan, scratch)
+        assert arguments.device.type == "cpu"
         PartialState._shared_state["distributed_type"] = DistributedType.MULTI_XPU
+        return arguments
+
+    if sharding != "none":
+        train.worker._arguments = told_of_an_accelerator
     scratch = folder / f"{sharding}-{rank}"
-    trainer = build_trainer(run.plan, run.rows, share=lambda: 0.0, scratch=scratch)
+    trainer = train.worker.build_trainer(run.plan, run.rows, share=lambda: 0.0, scratch=scratch)
     best, evaluation = Best(), run.rows.evaluation
     assert evaluation is not None
     losses: list[float] = []
