@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from indexer.errors import ConflictError
+from train.faults.storage import CLAIM_FILE
 from train.prepare import PreparedRun
 from train.registry.files import replace_file
-from train.storage import CLAIM_FILE
 
 # Settings that shape what a run comes to; the rest may be another when it is gone on with.
 RESUMABLE_ONLY_WITH = (

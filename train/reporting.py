@@ -15,9 +15,9 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import get_last_checkpoint
 
 from train.best import Best
-from train.checkpoints import report_checkpoint, settle
+from train.faults.checkpoints import report_checkpoint, settle
+from train.faults.preemption import Preemption
 from train.plan import WorkerPlan
-from train.preemption import Preemption
 from train.progress import elapsed_since
 from train.reserve import ForwardCost
 from train.schedule import used_time_share

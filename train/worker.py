@@ -46,11 +46,11 @@ def train_loop(config: dict[str, Any]) -> WorkerOutcome:
     logging.disable_progress_bar()
     torch.set_num_threads(max(1, int(plan.settings.cpus_per_worker)))
 
-    from train.checkpoints import settle
+    from train.faults.checkpoints import settle
+    from train.faults.preemption import Preemption
+    from train.faults.sigterm import told_to_end
     from train.measuring import forward_cost, measure
-    from train.preemption import Preemption
     from train.reporting import Pace, ReportCallback
-    from train.sigterm import told_to_end
     from train.starts import Start
 
     pace = Pace(plan)

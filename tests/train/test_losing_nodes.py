@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from tests.train.workshop import Workshop, make_workshop, ray_environment, ray_folder
-from train.checkpoint_list import last_checkpoint
+from train.faults.checkpoint_list import last_checkpoint
 from train.run import TrainProgress, TrainResult
 
 # Long enough that a node goes in the midst of a run, seconds after its first report.
