@@ -122,7 +122,15 @@ def _train(request: TrainRequest, *, settings: Settings) -> TrainResult:
         *(TextColumn("step"), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn()),
         *(TextColumn("left"), TimeRemainingColumn()),
     )
-    bar = Progress(*columns, console=notes(), transient=True, speed_estimate_period=_PACE_SECONDS)
+    console = notes()
+    # Where nobody looks, Progress draws nothing but ends with an empty line.
+    bar = Progress(
+        *columns,
+        console=console,
+        transient=True,
+        speed_estimate_period=_PACE_SECONDS,
+        disable=not console.is_interactive,
+    )
     with ExitStack() as stack, bar:
         task = bar.add_task("preparing; Ray is started for this command if no instance is up", total=None)
         return run_training(
