@@ -58,7 +58,9 @@ def _swept(request: TrainRequest, *, spec: SweepSpec, settings: Settings, publis
     from train.sweep.run import run_sweep
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn())
-    bar = Progress(*columns, console=notes(), transient=True)
+    console = notes()
+    # Where nobody looks, Progress draws nothing but ends with an empty line.
+    bar = Progress(*columns, console=console, transient=True, disable=not console.is_interactive)
     with ExitStack() as stack, bar:
 
         def start_ray() -> None:
