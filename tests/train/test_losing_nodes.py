@@ -16,7 +16,6 @@ import psutil
 import pytest
 
 from tests.train.workshop import Workshop, make_workshop, ray_environment, ray_folder
-from train.faults.checkpoint_list import last_checkpoint
 from train.run import TrainProgress, TrainResult
 
 # Long enough that a node goes in the midst of a run, seconds after its first report.
@@ -75,7 +74,7 @@ def _alive() -> int:
     return sum(node["Alive"] for node in ray.nodes())
 
 
-def _wait_for(condition: Callable[[], bool], *, seconds: float = 40.0) -> None:
+def _wait_for(condition: Callable[[], bool], *, seconds: float = 90.0) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until
@@ -129,7 +128,6 @@ def test_a_node_that_gets_sigterm_costs_only_the_steps_after_its_checkpoint(
 
     result = _train(shop, run_name="terminated", progress=terminate_once, save_steps=10**6)
     first_again = next(after for before, after in itertools.pairwise(heard) if after <= before)
-    print(heard, first_again, last_checkpoint(shop.settings.storage_path / "terminated"))
     assert 1 < first_again < STEPS
     assert result.steps == STEPS
     for name, values in shop.tensors(result).items():
@@ -150,10 +148,8 @@ def test_a_run_whose_raylet_is_killed_goes_on_with_the_workers_that_are_left(
             os.kill(killed[0], signal.SIGKILL)
 
     result = _train(shop, run_name="killed", progress=kill_once, min_workers=1)
-    print(heard)
     assert heard.count(5) == 2, "it went on from the checkpoint after step 4"
     assert result.steps == STEPS
     assert len({*nodes.processes}) == 3
     for name, values in shop.tensors(result).items():
-        print(name, np.abs(values - undisturbed[name]).max(), np.abs(values).max())
         assert np.abs(values - undisturbed[name]).max() < 1e-4, name
