@@ -87,6 +87,7 @@ def nodes() -> Iterator[Nodes]:
     import ray
     from ray.cluster_utils import Cluster
 
+    ray.shutdown()  # The session's own, where a test before had one; modules after this one start theirs.
     with ray_folder() as below, ray_environment(RAY_TMPDIR=str(below), **QUICK):
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
         ray.init(address=cluster.address, log_to_driver=False)
