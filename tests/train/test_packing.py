@@ -186,6 +186,7 @@ def test_a_step_of_packed_rows_has_the_gradient_of_the_rows(trainers: dict[bool,
         assert (packed[name] - expected).norm() < 1e-4 * expected.norm(), name
 
 
+@pytest.mark.slow
 def test_training_on_packed_rows_ends_where_training_on_the_rows_does(trainers: dict[bool, GraftTrainer]) -> None:
     for trainer in trainers.values():
         trainer.train()

@@ -238,6 +238,7 @@ def test_the_best_adapter_is_published_and_a_killed_worker_does_not_lose_it(work
     assert loss_on(adapted, workshop.held_out) == pytest.approx(measured[best], rel=0.02)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_a_packed_run_from_the_bases_own_weights_goes_on_and_is_published_plain(workshop: Workshop) -> None:

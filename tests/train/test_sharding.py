@@ -122,6 +122,7 @@ def _trained(run: PreparedRun, folder: Path, *, sharding: str) -> dict[str, Any]
     return found
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(250)
 def test_a_base_that_is_shared_out_is_trained_measured_and_saved_as_a_whole_one(

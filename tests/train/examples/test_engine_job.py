@@ -59,6 +59,7 @@ def teacher(model: Offline, asked: ExamplesRequest) -> Callable[[Books], Teacher
     return lambda books: OfflineAsker(model, books=books, fields=fields)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_rows_come_from_engines_and_an_interrupted_run_asks_nothing_twice(
     tmp_path: Path, merged: BaseModelFiles, local_ray: None
