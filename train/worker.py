@@ -58,7 +58,7 @@ def train_loop(config: dict[str, Any]) -> WorkerOutcome:
         checkpoint = ray.train.get_checkpoint()
         with nullcontext() if checkpoint is None else checkpoint.as_directory() as folder:
             followed = _followed(trainer, rows, plan=plan, checkpoint=folder)
-            if plan.deadline is not None:
+            if plan.deadline is not None and plan.measuring.passes:
                 pace.cost = forward_cost(trainer, rows.train, dtype=plan.dtype)
             trainer.add_callback(
                 ReportCallback(
