@@ -1,4 +1,4 @@
-"""The one place that calls ray.train.report: on every rank, at the same steps, with the same number of calls."""
+"""What every rank decides after a step, all of them alike: to report, to save, to stop."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def train_loop(config: dict[str, Any]) -> WorkerOutcome:
             if start is not None and folder is not None:
                 start.check_same(Path(folder))
             followed = _followed(trainer, rows, plan=plan, checkpoint=folder)
-            if plan.deadline is not None:
+            if plan.deadline is not None and plan.measuring.passes:
                 pace.cost = forward_cost(trainer, rows.train, dtype=plan.dtype)
             trainer.add_callback(
                 ReportCallback(

@@ -20,10 +20,10 @@ from train.run import TrainProgress, TrainResult
 
 __all__ = ["workshop"]
 
-# Long enough that what is done to a run comes in its midst, seconds after its first report.
-EPOCHS = 20
+# Long enough that what is done to a run comes in its midst, a second or two after its first report.
+EPOCHS = 14
 STEPS = EPOCHS * 3
-SAVE_STEPS = 15
+SAVE_STEPS = 6
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 
@@ -43,6 +43,14 @@ def _assert_the_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarra
     assert found.keys() == expected.keys()
     for name, values in expected.items():
         assert np.array_equal(found[name], values), name
+
+
+def test_the_last_two_checkpoints_are_kept_and_nothing_else(
+    workshop: Workshop, undisturbed: dict[str, np.ndarray]
+) -> None:
+    found = {path.name for path in (workshop.settings.storage_path / "undisturbed").glob("checkpoint-*")}
+    assert undisturbed
+    assert found == {f"checkpoint-{STEPS - SAVE_STEPS}", f"checkpoint-{STEPS}"}
 
 
 def test_a_worker_that_is_told_to_end_costs_no_step(workshop: Workshop, undisturbed: dict[str, np.ndarray]) -> None:

@@ -127,7 +127,13 @@ def make_workshop(folder: Path, *, base: Path) -> Workshop:
 @contextlib.contextmanager
 def ray_environment(**variables: str) -> Iterator[None]:
     """What a Ray of a test is started with."""
-    fixed = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "HF_HUB_OFFLINE": "1"}
+    fixed = {
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "HF_HUB_OFFLINE": "1",
+        # Ray Train looks at its workers every 2 s, of which every run waits for some.
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    }
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**fixed, **variables}.items():
             patch.setenv(name, value)
@@ -189,6 +195,19 @@ def kill_a_worker() -> int:
 def training_workers() -> list[psutil.Process]:
     """The Ray Train workers of this process's cluster."""
     return [child for child in psutil.Process().children(recursive=True) if "RayTrainWorker" in command_of(child)]
+
+
+@contextlib.contextmanager
+def held(processes: list[psutil.Process]) -> Iterator[None]:
+    """Let processes do nothing, so that a fast machine does not end a run before its time has come."""
+    try:
+        for process in processes:
+            process.suspend()
+        yield
+    finally:
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
 
 
 def end_leftovers(family: list[psutil.Process]) -> None:

@@ -1,4 +1,7 @@
-"""Checkpoints on their way into a run's folder: uploaded while training goes on, and all there before a worker ends."""
+"""Checkpoints on their way into a run's folder: uploaded while training goes on, and all there before a worker ends.
+
+The one place that calls ray.train.report, which waits for all ranks: each calls it at the same steps.
+"""
 
 from __future__ import annotations
 
