@@ -96,12 +96,13 @@ def run_sweep(
     for run, (_, each) in prepared.items():
         check_claim(each, run_name=run)
     waiting = {run: each for run, each in prepared.items() if not _is_done(base.storage_path / run)}
-    reasons: Mapping[str, str] = {}
     if waiting:
         if start_ray is not None:
             start_ray()
         _check_cluster(trials, concurrent=spec.concurrent)
-        write_sweep(folder, record if before is None else dataclasses.replace(record, started=before.started))
+    write_sweep(folder, record if before is None else dataclasses.replace(record, started=before.started))
+    reasons: Mapping[str, str] = {}
+    if waiting:
         reasons = _train(waiting, folder=folder, trials=trials, concurrent=spec.concurrent, progress=progress)
     results = [_result(trial, reasons.get(trial.run), metric=spec.metric) for trial in trials]
     found = SweepResult(
