@@ -100,15 +100,16 @@ def run_sweep(
     for run, (_, each) in prepared.items():
         check_claim(each, run_name=run)
     waiting = {run: each for run, each in prepared.items() if not _is_done(base.storage_path / run)}
-    reasons: Mapping[str, str] = {}
-    if start_ray is not None and (waiting or (publish_best and base.engine_check)):
-        start_ray()
     if waiting:
+        if start_ray is not None:
+            start_ray()
         _check_cluster(trials, concurrent=spec.concurrent)
         if publish_best:
             for each in {run.plan.settings.rank: run for _, run in prepared.values()}.values():
                 engine_for(each)
-        write_sweep(folder, record if before is None else dataclasses.replace(record, started=before.started))
+    write_sweep(folder, record if before is None else dataclasses.replace(record, started=before.started))
+    reasons: Mapping[str, str] = {}
+    if waiting:
         reasons = _train(waiting, folder=folder, trials=trials, concurrent=spec.concurrent, progress=progress)
     results = [_result(trial, reasons.get(trial.run), metric=spec.metric) for trial in trials]
     found = SweepResult(
@@ -122,7 +123,7 @@ def run_sweep(
     )
     write_results(folder, found)
     if publish_best and found.best is not None:
-        found = _published(found, found.best, prepared, registry=registry)
+        found = _published(found, found.best, prepared, registry=registry, start_ray=None if waiting else start_ray)
         found = dataclasses.replace(found, seconds=time.monotonic() - began)
         write_results(folder, found)
     return found
@@ -211,12 +212,21 @@ def _result(trial: Trial, reason: str | None, *, metric: str) -> TrialResult:
     )
 
 
-def _published(found: SweepResult, best: TrialResult, prepared: Prepared, *, registry: AdapterRegistry) -> SweepResult:
-    """Publish the best trial, unless it was by an earlier call."""
+def _published(
+    found: SweepResult,
+    best: TrialResult,
+    prepared: Prepared,
+    *,
+    registry: AdapterRegistry,
+    start_ray: Callable[[], None] | None,
+) -> SweepResult:
+    """Publish the best trial, unless it was by an earlier call; Ray is started if it is to be checked in the engine."""
     if best.result is not None and best.result.adapter is not None and _is_there(best.result.adapter, registry):
         return dataclasses.replace(found, published=best.result.adapter)
     request, run = prepared[best.run]
     folder = run.plan.settings.storage_path / best.run
+    if run.plan.settings.engine_check and start_ray is not None:
+        start_ray()
     try:
         manifest = publish(kept_adapter(folder), run, request=request, registry=registry, engine=engine_for(run))
     except (GateError, EngineCheckError) as error:
