@@ -179,8 +179,9 @@ def _check_offline(offline: Offline) -> None:
         _within("--engines", offline.engines, 1, _MOST_CONCURRENT)
     if owned := [name for name in offline.engine if name in _OWNED_ARGUMENTS]:
         raise InputError(f"--engine sets {owned[0]!r}, which is set by {_OWNED_ARGUMENTS[owned[0]]}.")
-    if offline.fields.get("max_tokens", 1) is None:
-        raise InputError("--fields sets max_tokens to null, but an engine needs a limit; give --max-tokens.")
+    limit = offline.fields.get("max_tokens", 1)
+    if not isinstance(limit, int) or limit < 1:
+        raise InputError(f"--fields sets max_tokens to {limit!r}, and an engine needs a number; give --max-tokens.")
 
 
 def _within(option: str, value: float, low: float, high: float) -> None:
