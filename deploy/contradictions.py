@@ -70,6 +70,16 @@ def rank_over_engine(settings: Settings) -> Contradiction | None:
     )
 
 
+def unverified_unserved(settings: Settings) -> Contradiction | None:
+    """An adapter trained here would not be served here."""
+    if settings.train.engine_check or settings.serve.allow_unverified:
+        return None
+    return Contradiction(
+        ("serve.allow_unverified", "train.engine_check"),
+        "train.engine_check is false and so is serve.allow_unverified: what is trained would not be served; set one",
+    )
+
+
 def ports_equal(settings: Settings) -> Contradiction | None:
     """Two servers on one port."""
     seen: dict[int, str] = {}
@@ -153,6 +163,7 @@ def streams_cut(settings: Settings) -> Contradiction | None:
 RULES = (
     chunk_over_embedder,
     rank_over_engine,
+    unverified_unserved,
     ports_equal,
     replicas_over_cpus,
     workers_over_cpus,

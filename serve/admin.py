@@ -32,11 +32,14 @@ Body = TypeVar("Body", bound=_Body)
 class Admin:
     """Runs verbs on a registry; see `train.registry.verbs`, whose functions the command line uses too."""
 
-    def __init__(self, registry: AdapterRegistry, *, base: BaseModelFiles, max_lora_rank: int) -> None:
+    def __init__(
+        self, registry: AdapterRegistry, *, base: BaseModelFiles, max_lora_rank: int, allow_unverified: bool = False
+    ) -> None:
         """Remember the registry, and what adapters must fit for `verify`."""
         self._registry = registry
         self._base = base
         self._max_lora_rank = max_lora_rank
+        self._allow_unverified = allow_unverified
         self._moves: dict[str, Callable[[JsonObject, str], Outcome]] = {
             "promote": lambda body, who: verbs.promote(registry, _ref(body), who=who),
             "rollback": lambda body, who: verbs.rollback(registry, _ref(body), who=who),
@@ -61,7 +64,13 @@ class Admin:
             UnavailableError: The registry cannot be reached.
         """
         if verb == "verify":
-            manifest = verbs.verify(self._registry, _ref(body), base=self._base, max_rank=self._max_lora_rank)
+            manifest = verbs.verify(
+                self._registry,
+                _ref(body),
+                base=self._base,
+                max_rank=self._max_lora_rank,
+                allow_unverified=self._allow_unverified,
+            )
             return {"adapter": manifest.ref, "verified": True}
         outcome = self._moves[verb](body, who)
         event: JsonValue = None if outcome.event is None else outcome.event.model_dump(mode="json")

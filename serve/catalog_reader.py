@@ -10,7 +10,7 @@ from indexer.errors import GraftworkError, InputError, NotFoundError, Unavailabl
 from serve.catalog import Catalog
 from serve.specialist import Specialist, parse_specialist
 from train.base_model import BaseModelFiles
-from train.registry.checks import check_manifest
+from train.registry.checks import check_manifest, check_verified
 from train.registry.index import AdapterEntry, RegistryIndex
 from train.registry.manifest import AdapterManifest
 from train.registry.registry import AdapterRegistry
@@ -27,6 +27,7 @@ def read_catalog(
     base_name: str,
     base: BaseModelFiles,
     max_lora_rank: int,
+    allow_unverified: bool = False,
     manifests: dict[str, AdapterManifest] | None = None,
 ) -> Catalog:
     """Read a registry into a catalogue.
@@ -39,6 +40,7 @@ def read_catalog(
         base_name: Name of the base model as served.
         base: The base model's files; adapters for another are left out.
         max_lora_rank: The engine's limit; adapters above it are left out.
+        allow_unverified: Take adapters, too, that were published without the engine check.
         manifests: Manifests read before, by reference; they never change. New ones are added here.
 
     Returns:
@@ -63,7 +65,9 @@ def read_catalog(
     adapters: dict[str, AdapterManifest] = {}
     for ref, manifest in list(known.items()):
         if _is_live(manifest, index.adapters):
-            problem = why_unservable(manifest, base=base, max_lora_rank=max_lora_rank)
+            problem = why_unservable(
+                manifest, base=base, max_lora_rank=max_lora_rank, allow_unverified=allow_unverified
+            )
             if problem is None:
                 adapters[ref] = manifest
             else:
@@ -95,10 +99,14 @@ def first_wanted(entries: Mapping[str, AdapterEntry], specialists: Mapping[str, 
     return (*chosen, *islice((ref for ref in stable if ref not in chosen), EAGER_STABLE))
 
 
-def why_unservable(manifest: AdapterManifest, *, base: BaseModelFiles, max_lora_rank: int) -> str | None:
+def why_unservable(
+    manifest: AdapterManifest, *, base: BaseModelFiles, max_lora_rank: int, allow_unverified: bool
+) -> str | None:
     """Why a version cannot be served here; None where it can."""
     try:
         check_manifest(manifest, max_rank=max_lora_rank, base=base)
+        if not allow_unverified:
+            check_verified(manifest)
     except GraftworkError as error:
         return str(error)
     return None

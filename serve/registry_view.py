@@ -29,7 +29,14 @@ class RegistryView:
     """Holds the newest catalogue."""
 
     def __init__(
-        self, registry: AdapterRegistry, *, base_name: str, base: BaseModelFiles, max_lora_rank: int, interval_s: float
+        self,
+        registry: AdapterRegistry,
+        *,
+        base_name: str,
+        base: BaseModelFiles,
+        max_lora_rank: int,
+        interval_s: float,
+        allow_unverified: bool = False,
     ) -> None:
         """Read the registry once.
 
@@ -39,12 +46,14 @@ class RegistryView:
             base: The base model's files; adapters for another are left out.
             max_lora_rank: The engine's limit; adapters above it are left out.
             interval_s: Seconds between two looks at the index.
+            allow_unverified: Take adapters, too, that were published without the engine check.
         """
         self._registry = registry
         self._base_name = base_name
         self._base = base
         self._max_lora_rank = max_lora_rank
         self._interval_s = interval_s
+        self._allow_unverified = allow_unverified
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="registry")
         self._manifests: dict[str, AdapterManifest] = {}
         self._reads: dict[str, asyncio.Task[None]] = {}
@@ -97,7 +106,12 @@ class RegistryView:
             except (InputError, NotFoundError) as error:
                 problem = str(error)
         if manifest is not None:
-            problem = why_unservable(manifest, base=self._base, max_lora_rank=self._max_lora_rank)
+            problem = why_unservable(
+                manifest,
+                base=self._base,
+                max_lora_rank=self._max_lora_rank,
+                allow_unverified=self._allow_unverified,
+            )
         if manifest is not None and problem is None:
             self._adapters[ref] = manifest
         else:
@@ -121,6 +135,7 @@ class RegistryView:
             base_name=self._base_name,
             base=self._base,
             max_lora_rank=self._max_lora_rank,
+            allow_unverified=self._allow_unverified,
             manifests=self._manifests,
         )
 

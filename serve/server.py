@@ -72,6 +72,7 @@ class SpecialistServer(LLMServer):
             base=base,
             max_lora_rank=serve.max_lora_rank,
             interval_s=serve.poll_interval_s,
+            allow_unverified=serve.allow_unverified,
         )
         self._following = asyncio.create_task(self._view.follow())
         self._telemetry = await start_telemetry(serve.telemetry)
@@ -129,7 +130,12 @@ class SpecialistServer(LLMServer):
         return assemble_layers(
             app,
             view=self._view,
-            admin=Admin(registry, base=base, max_lora_rank=serve.max_lora_rank),
+            admin=Admin(
+                registry,
+                base=base,
+                max_lora_rank=serve.max_lora_rank,
+                allow_unverified=serve.allow_unverified,
+            ),
             files=files.use,
             residency=residency,
             retriever=await self._open_retrieval(),

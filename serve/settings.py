@@ -12,15 +12,13 @@ from indexer.settings import IndexerSettings
 from serve.keys.settings import KeysSettings
 from serve.quota.settings import QuotaSettings
 from serve.telemetry.settings import TelemetrySettings
+from train.engine.builds import LORA_RANKS
 from train.registry.cache import DEFAULT_CACHE_BYTES
 from train.registry.place import RegistryPlace
 
 # Where replicas find secrets: Serve writes the arguments of an app into its logs.
 MILVUS_TOKEN_VARIABLE = "GRAFTWORK_INDEXER__MILVUS_TOKEN"
 QUOTA_STORAGE_VARIABLE = "GRAFTWORK_SERVE__QUOTA__STORAGE"
-
-# vLLM compiles its LoRA kernels for these ranks only (vllm/config/lora.py, MaxLoRARanks).
-LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 # Engine arguments that other settings own; naming them twice would let the two disagree.
 OWNED_ENGINE_ARGUMENTS = {
@@ -99,6 +97,11 @@ class ServeSettings(BaseModel):
         None, ge=1, description="Adapters kept in host memory by a replica; by default as many as max_adapters."
     )
     max_lora_rank: int = Field(16, description="Largest adapter rank that the engine accepts; larger costs throughput.")
+    allow_unverified: bool = Field(
+        False,
+        description="Serve adapters, too, that were published without the engine check of training "
+        "(`graftwork train --skip-engine-check`).",
+    )
     adapter_wait_s: float = Field(
         30.0, gt=0, description="Seconds a request waits for a place for its adapter before it is refused."
     )

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import ray
 
 from indexer.errors import GraftworkError, UnavailableError
-from train.checkpoint_list import last_checkpoint, mend_list
+from train.faults.checkpoint_list import last_checkpoint, mend_list
+from train.faults.storage import storage_error, storage_fault
 from train.plan import WorkerOutcome
 from train.prepare import PreparedRun
 from train.progress import ProgressFeed
 from train.settings import TrainSettings
-from train.storage import storage_error, storage_fault
 from train.types import ProgressCallback
 from train.worker import train_loop
 
@@ -101,8 +101,8 @@ def _trainer(prepared: PreparedRun, *, run_name: str, feed: ProgressFeed) -> Tor
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    from train.sigterm import HeedingTorchConfig
-    from train.storage_watch import StorageWatch
+    from train.faults.sigterm import HeedingTorchConfig
+    from train.faults.storage_watch import StorageWatch
 
     settings = prepared.plan.settings
     settings.storage_path.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from train.order import TrainingOrder
 from train.reserve import ForwardWork
+from train.schedule import Fall, transformers_fall
 from train.settings import TrainSettings
 from train.tokens import TokenRows
 
@@ -30,7 +31,7 @@ class WorkerPlan:
         measuring: What measuring at the end takes, over all workers.
         report_steps: Steps between reports.
         started: When the run was asked for, seconds since the epoch.
-        deadline: When the published adapter is wanted, seconds since the epoch; None: no limit.
+        deadline: When the trained adapter is wanted, seconds since the epoch; None: no limit.
     """
 
     base_model: str
@@ -44,6 +45,22 @@ class WorkerPlan:
     report_steps: int
     started: float
     deadline: float | None
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps in which the learning rate rises."""
+        return round(self.settings.warmup_ratio * self.order.steps)
+
+    def fall(self) -> Fall:
+        """Return how the learning rate falls; raises InputError as `transformers_fall` does."""
+        settings = self.settings
+        return transformers_fall(
+            settings.lr_scheduler,
+            planned_steps=self.order.steps,
+            warmup_steps=self.warmup_steps,
+            learning_rate=settings.learning_rate,
+            options=settings.scheduler_options,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,13 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import get_last_checkpoint
 
 from train.best import Best
-from train.checkpoints import report_checkpoint, settle
+from train.faults.checkpoints import report_checkpoint, settle
+from train.faults.preemption import Preemption
 from train.plan import WorkerPlan
-from train.preemption import Preemption
 from train.progress import elapsed_since
 from train.reserve import ForwardCost
 from train.schedule import used_time_share
+from train.starts import Start
 from train.types import TrainProgress
 from train.watchdog import Watchdog
 
@@ -126,6 +127,7 @@ class ReportCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         run: Path,
         preemption: Preemption,
         evaluation: Evaluation | None = None,
+        start: Start | None = None,
     ) -> None:
         """Take what the run goes by.
 
@@ -135,12 +137,14 @@ class ReportCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
             run: The run's folder.
             preemption: Says when a checkpoint is due out of turn.
             evaluation: What is measured at checkpoints that are not.
+            start: What the adapter began with, to stand in every checkpoint.
         """
         self._pace = pace
         self._send = send
         self._run = run
         self._preemption = preemption
         self._evaluation = evaluation
+        self._start = start
         self._watchdog = Watchdog(spike=pace.plan.settings.loss_spike)
         self._loss = float("nan")
         self._eval_loss: float | None = None
@@ -206,6 +210,8 @@ class ReportCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         folder = Path(str(get_last_checkpoint(str(args.output_dir))))
         if self._evaluation is not None and state.is_world_process_zero:
             self._evaluation.best.save(folder)
+        if self._start is not None and state.is_world_process_zero:
+            self._start.save(folder)
         report_checkpoint(
             folder,
             run=self._run,

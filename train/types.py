@@ -26,7 +26,9 @@ class TrainRequest:
             None: a new one.
         make_stable: Let name@stable mean the new version.
         gate: Conditions on the scores without which the adapter is not published, as `train.gate` reads them.
+        skip_engine_check: Publish without loading the adapter in the engine, whatever the settings say.
         created_by: Who asks; None: the user name of this process.
+        sweep: Name of the sweep that the run is a trial of; None: of none.
     """
 
     datasets: tuple[str, ...]
@@ -37,7 +39,9 @@ class TrainRequest:
     run_name: str | None = None
     make_stable: bool = True
     gate: str | None = None
+    skip_engine_check: bool = False
     created_by: str | None = None
+    sweep: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,5 +147,7 @@ class TrainResult:
             "rank": self.manifest.rank,
             **facts,
             "eval_loss": self.eval_loss,
+            "engine": None if self.manifest.engine is None else self.manifest.engine.model_dump(mode="json"),
+            "unverified": self.manifest.unverified,
             "dataset": self.statistics.to_json(),
         }

@@ -1,7 +1,8 @@
-"""graftwork adapters: list, show, import, export, verify, events, and the verbs that change what serves."""
+"""graftwork adapters: list, show, import, export, merge, verify, events, and the verbs that change what serves."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from deploy.settings import Settings
+    from train.base_model import BaseModelFiles
     from train.registry.index import AdapterEntry, Event
+    from train.registry.manifest import EngineRecord
     from train.registry.registry import AdapterRegistry
     from train.registry.verbs import Outcome
 
@@ -76,6 +79,9 @@ def import_adapter(
     ],
     name: Annotated[str, typer.Option(help="Name in the registry; the next version of it is published.")],
     stable: Annotated[bool, typer.Option(help="Let NAME@stable mean the new version.")] = True,
+    engine_check: Annotated[
+        bool, typer.Option("--engine-check", help="Load it in vLLM first, and hold that against PEFT.")
+    ] = False,
     json_output: JsonOption = False,
 ) -> None:
     """Publish an adapter that was trained elsewhere, after checking that it fits the base and the engine."""
@@ -83,19 +89,30 @@ def import_adapter(
     from train.base_model import resolve_base
     from train.registry import importing
 
+    folder = folder.expanduser().absolute()
+    check = partial(_check_in_engine, folder, settings=settings) if engine_check else None
     with quiet_stdout(json_output), notes().status("checking the adapter against the base model"):
         manifest = importing.import_adapter(
-            folder.expanduser().absolute(),
+            folder,
             name=name,
             find_base=lambda: resolve_base(settings.train.base_model, models_dir=settings.train.models_dir),
             registry=_registry(settings),
             max_rank=settings.serve.max_lora_rank,
             make_stable=stable,
+            check=check,
         )
     if json_output:
         print_json({"adapter": manifest.ref, **manifest.model_dump(mode="json")})
     else:
         results().print(f"Published {manifest.ref}, rank {manifest.rank}.")
+
+
+def _check_in_engine(folder: Path, base: BaseModelFiles, *, settings: Settings) -> EngineRecord:
+    from deploy.local.runtime import runtime
+    from train.engine.foreign import check_foreign
+
+    with runtime(settings, need_milvus=False):
+        return check_foreign(folder, base=base, settings=settings.train)
 
 
 @app.command()
@@ -117,6 +134,33 @@ def export(
         )
     else:
         results().print(f"Exported {manifest.ref} to {folder}.", markup=False)
+
+
+@app.command()
+def merge(
+    context: typer.Context,
+    ref: Annotated[str, typer.Argument(metavar="A@V", help="name@3 or name@stable.")],
+    into: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to make; must not exist or be empty.")],
+    json_output: JsonOption = False,
+) -> None:
+    """Write a version merged into its base as a checkpoint that vLLM and transformers load without adapters."""
+    settings = cli_context(context).load().settings
+    from train.base_model import resolve_base
+    from train.registry.merging import merge_adapter
+
+    into = into.expanduser().absolute()
+    with quiet_stdout(json_output), notes().status("merging the adapter into the base model"):
+        record = merge_adapter(
+            ref,
+            into,
+            registry=_registry(settings),
+            find_base=lambda: resolve_base(settings.train.base_model, models_dir=settings.train.models_dir),
+        )
+    if json_output:
+        print_json({"folder": str(into), **record.model_dump(mode="json")})
+    else:
+        size = sum(file.bytes for file in record.files.values()) / 2**20
+        results().print(f"Merged {record.adapter} into {into}, {record.dtype}, {size:.0f} MiB.", markup=False)
 
 
 @app.command()
@@ -193,6 +237,7 @@ def verify(
             ref,
             base=resolve_base(settings.train.base_model, models_dir=settings.train.models_dir),
             max_rank=settings.serve.max_lora_rank,
+            allow_unverified=settings.serve.allow_unverified,
         )
     if json_output:
         print_json({"adapter": manifest.ref, "verified": True, "bytes": sum(f.bytes for f in manifest.files.values())})

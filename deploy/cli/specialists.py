@@ -111,7 +111,7 @@ def check_specialist(specialist: Specialist, *, settings: Settings, registry: Ad
     """
     from indexer.errors import InputError
     from train.base_model import resolve_base
-    from train.registry.checks import check_manifest
+    from train.registry.checks import check_manifest, check_verified
 
     base_name = settings.serve.base_name
     if specialist.base != base_name:
@@ -127,7 +127,10 @@ def check_specialist(specialist: Specialist, *, settings: Settings, registry: Ad
     if specialist.adapter_refs:
         base = resolve_base(settings.train.base_model, models_dir=settings.train.models_dir)
         for ref in specialist.adapter_refs:
-            check_manifest(registry.resolve(ref), max_rank=settings.serve.max_lora_rank, base=base)
+            manifest = registry.resolve(ref)
+            check_manifest(manifest, max_rank=settings.serve.max_lora_rank, base=base)
+            if not settings.serve.allow_unverified:
+                check_verified(manifest)
     if specialist.collection is not None:
         _check_collection(specialist.collection, settings=settings)
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deploy.cli.context import cli_context, notes, print_json, quiet_stdout, results
 from deploy.cli.lifecycle import JsonOption
+from deploy.cli.sweep import check_sweep_options, sweep_over
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from deploy.settings import Settings
     from train.forecast import Forecast
+    from train.registry.manifest import EngineRecord
     from train.types import TrainProgress, TrainRequest, TrainResult
 
 # The time left is told from the pace of so many seconds; a step may take many.
@@ -50,13 +53,27 @@ def train(
         str | None,
         typer.Option(metavar="CONDITIONS", help='Publish only if the scores are so: "f1>=0.40, forgetting<=0.05".'),
     ] = None,
+    skip_engine_check: Annotated[
+        bool, typer.Option("--skip-engine-check", help="Publish without loading the adapter in vLLM: unverified.")
+    ] = False,
     run_name: Annotated[str | None, typer.Option(help="Go on with this run if it exists.")] = None,
     stable: Annotated[bool, typer.Option(help="Let NAME@stable mean the new version.")] = True,
+    sweep: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Train once for each combination of settings in this YAML file, and compare."
+        ),
+    ] = None,
+    publish: Annotated[bool, typer.Option(help="With --sweep: publish the best adapter.")] = True,
     plan: Annotated[bool, typer.Option("--plan", help="Train nothing: say what the run would read and take.")] = False,
     measure: Annotated[bool, typer.Option(help="With --plan: train three steps here, for speed and memory.")] = True,
     json_output: JsonOption = False,
 ) -> None:
-    """Fine-tune a LoRA adapter on Ray Train and publish it into the registry."""
+    """Fine-tune a LoRA adapter on Ray Train and publish it into the registry.
+
+    With --sweep several, of which the best is published; --run-name names the sweep, and --time-budget is each one's.
+    Exit code 3: some of them failed.
+    """
     settings = cli_context(context).load().settings
     from train.registry.names import check_name
     from train.types import TrainRequest
@@ -70,7 +87,12 @@ def train(
         run_name=run_name,
         make_stable=stable,
         gate=gate,
+        skip_engine_check=skip_engine_check,
     )
+    check_sweep_options(sweep, publish=publish, plan=plan)
+    if sweep is not None:
+        sweep_over(sweep, request, settings=settings, publish=publish, json_output=json_output)
+        return
     if plan:
         with quiet_stdout(json_output):
             told = _forecast(request, settings=settings, measure=measure)
@@ -105,7 +127,15 @@ def _train(request: TrainRequest, *, settings: Settings) -> TrainResult:
         *(TextColumn("step"), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn()),
         *(TextColumn("left"), TimeRemainingColumn()),
     )
-    bar = Progress(*columns, console=notes(), transient=True, speed_estimate_period=_PACE_SECONDS)
+    console = notes()
+    # Where nobody looks, Progress draws nothing but ends with an empty line.
+    bar = Progress(
+        *columns,
+        console=console,
+        transient=True,
+        speed_estimate_period=_PACE_SECONDS,
+        disable=not console.is_interactive,
+    )
     with ExitStack() as stack, bar:
         task = bar.add_task("preparing; Ray is started for this command if no instance is up", total=None)
         return run_training(
@@ -139,8 +169,15 @@ def _print_forecast(found: Forecast, *, max_length: int) -> None:
     output.print(f"adapter    {found.name} on {found.base}, {found.dtype}", markup=False)
     output.print(f"rows       {counted.rows} an epoch, {counted.tokens} tokens, {counted.supervised_tokens} learned")
     output.print(f"cut        {counted.cut_tokens} tokens of {counted.truncated_rows} rows at max_length {max_length}")
+    kind = "rows"
+    if (packed := found.packed) is not None:
+        kind = "sequences"
+        output.print(
+            f"packed     {packed.rows} rows into {packed.sequences} sequences of {packed.length} tokens, "
+            f"{packed.share:.1%} full"
+        )
     output.print(
-        f"steps      {found.steps} of {found.rows_per_step} rows over {found.workers} workers, {found.tokens} tokens"
+        f"steps      {found.steps} of {found.rows_per_step} {kind} over {found.workers} workers, {found.tokens} tokens"
     )
     if found.trial is None or found.seconds is None:
         output.print(f"measured   nothing: {found.reason}", markup=False)
@@ -161,6 +198,15 @@ def _shown_time(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}"
 
 
+def _engine_found(found: EngineRecord | None) -> str:
+    if found is None:
+        return "not checked: the adapter is unverified"
+    return (
+        f"{found.name} {found.version} differs from PEFT by {found.median_difference:.1g} nats at the median of "
+        f"{found.tokens} tokens and {found.max_difference:.1g} at most ({found.dtype})"
+    )
+
+
 def _print_result(result: TrainResult) -> None:
     from train.scores import base
 
@@ -176,5 +222,6 @@ def _print_result(result: TrainResult) -> None:
         if score in result.scores:
             was, now = result.scores[base(score)], result.scores[score]
             output.print(f"{label:<10} {was:.3f} of the base -> {now:.3f}")
+    output.print(f"engine     {_engine_found(result.manifest.engine)}")
     output.print(f"tokens     {result.tokens} at {result.tokens_per_s:.0f} per second")
     output.print(f"run        {result.run_name} in {result.run_path}", markup=False)

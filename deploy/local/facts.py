@@ -16,9 +16,9 @@ from deploy.contradictions import fixed_ports
 from deploy.local.ports import holder, is_free
 from deploy.local.versions import installed_versions
 from indexer.errors import GraftworkError
-from serve.app import installed_engines
 from serve.catalog_reader import read_catalog
 from train.base_model import BaseModelFiles, resolve_base
+from train.engine.builds import installed_engines
 from train.registry.registry import AdapterRegistry
 
 if TYPE_CHECKING:
@@ -119,7 +119,11 @@ def _unserved(settings: Settings, base: BaseModelFiles) -> dict[str, str]:
     registry = AdapterRegistry(settings.train.registry)
     try:
         catalog = read_catalog(
-            registry, base_name=settings.serve.base_name, base=base, max_lora_rank=settings.serve.max_lora_rank
+            registry,
+            base_name=settings.serve.base_name,
+            base=base,
+            max_lora_rank=settings.serve.max_lora_rank,
+            allow_unverified=settings.serve.allow_unverified,
         )
     except (GraftworkError, OSError) as error:
         return {"registry": str(error)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 
-from serve.app import ENGINES
+from train.engine.builds import ENGINES
 
 # Tested together; pyproject.toml asks for the same, which tests/deploy/local/test_versions.py checks.
 PINS = {

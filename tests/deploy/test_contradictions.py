@@ -25,6 +25,7 @@ def test_the_defaults_do_not_contradict_each_other() -> None:
     [
         ({"indexer": {"chunk_tokens": 300}}, "indexer.chunk_tokens"),
         ({"train": {"rank": 32}}, "serve.max_lora_rank"),
+        ({"train": {"engine_check": False}}, "serve.allow_unverified"),
         ({"serve": {"port": 8265}}, "serve.port"),
         ({"serve": {"port": 19530}}, "serve.port"),
         ({"deploy": {"ports": {"ray": 7000, "dashboard": 7000}}}, "deploy.ports.ray"),

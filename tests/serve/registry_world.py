@@ -79,12 +79,17 @@ class World:
         self.adapter = write_adapter(folder / "adapter")
         self.publish()
 
-    def view(self, *, max_lora_rank: int = 16) -> RegistryView:
+    def view(self, *, max_lora_rank: int = 16, allow_unverified: bool = False) -> RegistryView:
         return RegistryView(
-            self.registry, base_name="base", base=self.base, max_lora_rank=max_lora_rank, interval_s=0.01
+            self.registry,
+            base_name="base",
+            base=self.base,
+            max_lora_rank=max_lora_rank,
+            interval_s=0.01,
+            allow_unverified=allow_unverified,
         )
 
-    def publish(self, count: int = 1, *, make_stable: bool = True) -> None:
+    def publish(self, count: int = 1, *, make_stable: bool = True, unverified: bool = False) -> None:
         """Publish the adapter again as the next versions of it."""
         for _ in range(count):
             publish_adapter(
@@ -92,7 +97,7 @@ class World:
                 registry=self.registry,
                 name="ropes",
                 base=self.base,
-                provenance=Provenance(),
+                provenance=Provenance(unverified=unverified),
                 make_stable=make_stable,
             )
 

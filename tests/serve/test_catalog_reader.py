@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from indexer.errors import NotFoundError
 from serve.catalog_reader import read_catalog
 from tests.serve.registry_world import CountingRegistry, World, write_adapter, write_base
 from train.registry import publish_adapter
@@ -45,6 +46,19 @@ def test_an_adapter_above_the_servers_rank_or_for_another_base_is_left_out(world
     catalog = world.view(max_lora_rank=1).catalog
     assert catalog.adapters == {}
     assert "rank 4" in catalog.problems["ropes@1"]
+
+
+def test_an_unverified_adapter_is_left_out_unless_it_is_allowed(world: World) -> None:
+    world.publish(unverified=True)
+    catalog = world.view().catalog
+    assert set(catalog.adapters) == set()  # the first is no more stable, and nobody names it
+    assert "ropes@2 is unverified" in catalog.problems["ropes@2"]
+    assert "set serve.allow_unverified" in catalog.problems["ropes@2"]
+    with pytest.raises(NotFoundError, match="'ropes' cannot be served; `graftwork adapters verify ropes@2` says why"):
+        catalog.resolve("ropes", key="")
+    allowed = world.view(allow_unverified=True).catalog
+    assert set(allowed.adapters) == {"ropes@2"}
+    assert allowed.problems == {}
 
 
 def test_a_specialist_whose_document_is_missing_or_unreadable_leaves_the_others_served(world: World) -> None:

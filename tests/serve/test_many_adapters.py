@@ -159,7 +159,7 @@ def lose_a_file(folder: Path) -> None:
     (folder / "adapter_model.safetensors").unlink()
 
 
-def change_manifest(folder: Path, **fields: str) -> None:
+def change_manifest(folder: Path, **fields: object) -> None:
     path = folder / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
 
@@ -170,6 +170,10 @@ def be_of_another_base(folder: Path) -> None:
 
 def come_from_the_future(folder: Path) -> None:
     change_manifest(folder, api_version="graftwork.dev/v9")
+
+
+def be_unverified(folder: Path) -> None:
+    change_manifest(folder, unverified=True)
 
 
 def be_half_written(folder: Path) -> None:
@@ -183,6 +187,7 @@ def be_half_written(folder: Path) -> None:
         (lose_a_file, 503, "lacks adapter_model.safetensors"),
         (be_of_another_base, 404, "was made for"),
         (come_from_the_future, 404, "graftwork.dev/v9"),
+        (be_unverified, 404, "set serve.allow_unverified"),
         (be_half_written, 404, "manifest"),
     ],
 )

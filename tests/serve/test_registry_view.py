@@ -189,6 +189,17 @@ async def test_a_foreign_base_is_a_problem_when_it_is_asked_for(world: World, tm
     assert "was made for other-base" in view.catalog.problems["ropes@2"]
 
 
+@pytest.mark.parametrize("allowed", [False, True])
+async def test_an_unverified_version_that_is_asked_for_is_served_where_that_is_allowed(
+    world: World, allowed: bool
+) -> None:
+    world.publish(make_stable=False, unverified=True)
+    view = world.view(allow_unverified=allowed)
+    await view.know("ropes@2")
+    assert ("ropes@2" in view.catalog.adapters) is allowed
+    assert ("ropes@2" in view.catalog.problems) is not allowed
+
+
 async def test_a_change_is_seen_within_a_poll_and_quiet_polls_read_nothing(world: World) -> None:
     os.utime(world.registry.root / "index.json", (1, 1))  # what was written a moment ago is read anyway
     view = world.view()

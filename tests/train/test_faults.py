@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 
 from indexer.errors import UnavailableError
 from tests.train.workshop import Workshop, training_workers, workshop
-from train.checkpoint_list import LIST_FILE, last_checkpoint
+from train.faults.checkpoint_list import LIST_FILE, last_checkpoint
 from train.run import TrainProgress, TrainResult
 
 __all__ = ["workshop"]

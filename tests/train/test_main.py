@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from deploy.settings import load_settings as load_command_line_settings
 from indexer.errors import InputError, NotFoundError, UnavailableError
 from train.__main__ import load_settings, main
+from train.types import TrainRequest
 
 
 def test_a_section_and_single_settings_are_put_together(tmp_path: Path) -> None:
@@ -87,6 +89,18 @@ def test_settings_that_cannot_be_used_are_named(
     assert says in str(caught.value)
 
 
+@pytest.mark.parametrize(("more", "skipped"), [([], False), (["--skip-engine-check"], True)])
+def test_the_engine_check_is_left_out_by_a_flag(
+    monkeypatch: pytest.MonkeyPatch, more: list[str], skipped: bool
+) -> None:
+    def run(request: TrainRequest, **_: object) -> NoReturn:
+        assert request.skip_engine_check is skipped
+        raise InputError("heard")
+
+    monkeypatch.setattr("train.__main__.run_training", run)
+    assert main(["rows.jsonl", "--name", "a", *more]) == InputError.exit_code
+
+
 @pytest.mark.parametrize(
     ("blocked", "code", "says"),
     [(False, NotFoundError.exit_code, "There is no dataset"), (True, UnavailableError.exit_code, "cannot be written")],
@@ -104,3 +118,14 @@ def test_an_error_is_the_last_line_and_the_exit_code(
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert last["exit_code"] == code
     assert says in last["error"]
+
+
+def test_a_sweep_that_cannot_start_is_the_last_line_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows, places = tmp_path / "none.jsonl", ["--set", f"registry={tmp_path}/r", "--set", f"storage_path={tmp_path}/s"]
+    assert main([str(rows), "--name", "a", "--sweep", str(tmp_path / "sweep.yaml")]) == NotFoundError.exit_code
+    assert "There is no sweep file" in json.loads(capsys.readouterr().out)["error"]
+    (tmp_path / "sweep.yaml").write_text("fields: {rank: [4, 65]}")
+    assert main([str(rows), "--name", "a", "--sweep", str(tmp_path / "sweep.yaml"), *places]) == InputError.exit_code
+    assert "The sweep's rank=65 cannot be used" in json.loads(capsys.readouterr().out)["error"]
+    assert main([str(rows), "--name", "a", "--no-publish"]) == InputError.exit_code
+    assert "--no-publish is for a sweep" in json.loads(capsys.readouterr().out)["error"]

@@ -43,6 +43,21 @@ def test_a_run_is_laid_out_without_ray(request_for: TrainRequest, settings: Trai
         ({"target_modules": ["query"]}, "targets query"),
         ({"workers": 0}, "0 workers"),
         ({"chat_template": Path("/nowhere.jinja")}, "nowhere.jinja cannot be read"),
+        (
+            {"rank": 40, "lora": {"init_lora_weights": "pissa"}},
+            "is published with rank 80, above the highest rank served, 64; train with rank 32,",
+        ),
+        (
+            {"lora": {"init_lora_weights": "olora"}, "use_gpu": True, "sharding": "fsdp2"},
+            "start out of the base's own weights; set train.quantization and train.sharding to none",
+        ),
+        (
+            {"lr_scheduler": "cosine_with_min_lr"},
+            "The schedule cosine_with_min_lr does not work with the options {}",
+        ),
+        ({"trainer": {"lr_scheduler_kwargs": "0.1"}}, "lr_scheduler_kwargs is '0.1'; give names and values"),
+        ({"attention": "flash_attention_2"}, "train.attention is flash_attention_2, which wants GPUs"),
+        ({"trainer": {"fsdp": True}}, "train.trainer.fsdp is decided by train.sharding"),
         ({"keep_best": True}, "train.keep_best goes by an evaluation dataset"),
         ({"early_stopping": 2}, "train.early_stopping goes by an evaluation dataset"),
     ],
@@ -53,6 +68,20 @@ def test_settings_that_cannot_work_are_refused(
     with pytest.raises(InputError) as caught:
         prepare_run(request_for, settings=settings.model_copy(update=changes))
     assert says in str(caught.value)
+
+
+def test_a_time_budget_leaves_the_engine_check_its_seconds(request_for: TrainRequest, settings: TrainSettings) -> None:
+    hurried = dataclasses.replace(request_for, time_budget_s=100.0)
+    checked = prepare_run(hurried, settings=settings).plan
+    assert checked.settings.engine_check
+    assert checked.deadline is not None
+    assert checked.deadline - checked.started == pytest.approx(10)
+    skipped = prepare_run(dataclasses.replace(hurried, skip_engine_check=True), settings=settings).plan
+    assert not skipped.settings.engine_check
+    assert skipped.deadline is not None
+    assert skipped.deadline - skipped.started == pytest.approx(100)
+    with pytest.raises(InputError, match="of 90 seconds leaves no time to train, for 90 are kept for the engine"):
+        prepare_run(dataclasses.replace(request_for, time_budget_s=90.0), settings=settings)
 
 
 @pytest.mark.parametrize(

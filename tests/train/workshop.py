@@ -17,10 +17,13 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.numpy import load_file
+from transformers import AutoModelForCausalLM
 
 import train
 from tests.models import embedded_tokenizer
+from train.engine.probe import ProbeRows
 from train.registry import AdapterRegistry
 from train.run import TrainProgress, TrainRequest, TrainResult, run_training
 from train.settings import TrainSettings
@@ -110,6 +113,7 @@ def make_workshop(folder: Path, *, base: Path) -> Workshop:
         epochs=EPOCHS,
         save_steps=4,
         dtype="float32",
+        engine_check=False,
     )
     return Workshop(
         folder=folder,
@@ -158,6 +162,19 @@ def loss_on(model: Callable[..., Any], dataset: Path) -> float:
         total -= sum(float(scores[place - 1, ids[place]]) for place in range(start, len(ids)))
         count += len(ids) - start
     return total / count
+
+
+def continued(workshop: Workshop, adapter: Path, *, rows: int, tokens: int) -> ProbeRows:
+    """Questions with the answers that PEFT gives to them, in so many tokens each, and the questions to be answered."""
+    tokenizer = embedded_tokenizer()
+    base = AutoModelForCausalLM.from_pretrained(workshop.settings.base_model, dtype=torch.float32)
+    model = PeftModel.from_pretrained(base, str(adapter)).eval()
+    # Numbers of two digits, so that all questions have the same length and need no padding.
+    questions = [[{"role": "user", "content": f"How deep is span {number}?"}] for number in range(10, 10 + rows)]
+    asked = tokenizer.apply_chat_template(questions, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    with torch.no_grad():
+        whole = model.generate(**asked, max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False).tolist()
+    return ProbeRows(tuple(map(tuple, whole)), tuple(tuple(row[:-tokens]) for row in whole), tokens)
 
 
 def command_of(process: psutil.Process) -> str:

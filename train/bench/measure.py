@@ -40,6 +40,7 @@ def measure(
             "max_steps": steps,
             "save_steps": steps,
             "general_dataset": [],
+            "engine_check": False,
             "storage_path": folder / "runs",
             "registry": folder / "registry",
         }

@@ -2,7 +2,7 @@
 
 from train.registry.adapter_config import AdapterConfig, read_adapter_config
 from train.registry.applying import remove_specialist, write_specialist
-from train.registry.checks import check_manifest, check_servable, check_tensors
+from train.registry.checks import check_manifest, check_servable, check_tensors, check_verified
 from train.registry.manifest import (
     AdapterManifest,
     DatasetRecord,
@@ -28,6 +28,7 @@ __all__ = [
     "check_name",
     "check_servable",
     "check_tensors",
+    "check_verified",
     "parse_ref",
     "publish_adapter",
     "read_adapter_config",

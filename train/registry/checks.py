@@ -137,6 +137,19 @@ def check_manifest(manifest: AdapterManifest, *, max_rank: int, base: BaseModelF
     check_rank(manifest.rank, max_rank=max_rank)
 
 
+def check_verified(manifest: AdapterManifest) -> None:
+    """Refuse a version whose training was told to leave the engine check out.
+
+    Raises:
+        InputError: It is marked unverified.
+    """
+    if manifest.unverified:
+        raise InputError(
+            f"The adapter {manifest.ref} is unverified, for its training left the engine check out; train it again "
+            "without --skip-engine-check, or set serve.allow_unverified to serve it as it is."
+        )
+
+
 def _few(names: list[str]) -> str:
     shown = ", ".join(sorted(names)[:_SHOWN])
     return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown

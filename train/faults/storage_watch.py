@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ray.train import Checkpoint, UserCallback
 
-from train.checkpoint_list import keep_list
-from train.storage import storage_fault
+from train.faults.checkpoint_list import keep_list
+from train.faults.storage import storage_fault
 
 
 class StorageWatch(UserCallback):  # type: ignore[misc, unused-ignore]

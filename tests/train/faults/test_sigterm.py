@@ -9,7 +9,7 @@ import sys
 WORKER = """
 import signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))
-from train.sigterm import heed_sigterm, told_to_end
+from train.faults.sigterm import heed_sigterm, told_to_end
 heed_sigterm()
 print(told_to_end(), flush=True)
 while not told_to_end():

@@ -8,7 +8,7 @@ from ray.train.v2._internal.constants import CHECKPOINT_MANAGER_SNAPSHOT_FILENAM
 from ray.train.v2._internal.execution.checkpoint.checkpoint_manager import _CheckpointManagerState
 
 from indexer.errors import UnavailableError
-from train.checkpoint_list import COPY_FILE, LIST_FILE, keep_list, last_checkpoint, mend_list
+from train.faults.checkpoint_list import COPY_FILE, LIST_FILE, keep_list, last_checkpoint, mend_list
 
 
 def _listed(name: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from train.storage import CLAIM_FILE, storage_error, storage_fault
+from train.faults.storage import CLAIM_FILE, storage_error, storage_fault
 
 
 @pytest.fixture

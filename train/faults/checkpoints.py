@@ -11,7 +11,7 @@ from pathlib import Path
 
 import ray.train
 
-from train.storage import CLAIM_FILE
+from train.faults.storage import CLAIM_FILE
 
 
 def report_checkpoint(checkpoint: Path, *, run: Path, metrics: dict[str, float], wait: bool) -> None:
