@@ -14,7 +14,7 @@ def _share(work: ForwardWork, cost: ForwardCost | None) -> float:
     """Of a budget of 100 s, what is used a step after its beginning."""
     started = time.time()
     plan = plan_of(np.full(16, 9), settings_of(workers=2), measuring=work, started=started, deadline=started + 100.0)
-    pace = Pace(plan, cost=cost)
+    pace = Pace(plan, forward=None if cost is None else lambda: cost)
     pace.begin(0)
     pace._last_end -= 10.0
     return pace.end_step()
