@@ -40,7 +40,7 @@ class Pace:
         plan: The run.
         began: Monotonic time of the first step's beginning; None before it.
         first_step: Steps that a checkpoint had brought.
-        cost: What a forward pass takes here; None: nothing is to be measured, or there is no time budget.
+        forward: Times a forward pass, all ranks at once; None: nothing is to be measured, or there is no time budget.
         share: Share of the time budget used up, agreed on by all ranks.
         fault: Why the run ends though it is not done.
     """
@@ -48,14 +48,16 @@ class Pace:
     plan: WorkerPlan
     began: float | None = None
     first_step: int = 0
-    cost: ForwardCost | None = None
+    forward: Callable[[], ForwardCost] | None = None
     share: float = 0.0
     fault: str | None = None
+    _cost: ForwardCost | None = field(default=None, repr=False)
     _last_end: float = field(default=0.0, repr=False)
     _slowest: float = field(default=0.0, repr=False)
 
     def begin(self, step: int) -> None:
-        """Note that the first step begins."""
+        """Note that the first step begins, once the model stands as it is trained."""
+        self._cost = None if self.forward is None else self.forward()
         self.began, self.first_step = time.monotonic(), step
         self._last_end = self.began
 
@@ -65,8 +67,8 @@ class Pace:
         self._slowest = max(0.8 * self._slowest, now - self._last_end)
         self._last_end = now
         measuring = 0.0
-        if self.cost is not None:
-            measuring = self.cost.seconds(self.plan.measuring, workers=self.plan.settings.workers)
+        if self._cost is not None:
+            measuring = self._cost.seconds(self.plan.measuring, workers=self.plan.settings.workers)
         return used_time_share(
             now=time.time(),
             started=self.plan.started,

@@ -7,6 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,7 @@ def train_loop(config: dict[str, Any]) -> WorkerOutcome:
                 start.check_same(Path(folder))
             followed = _followed(trainer, rows, plan=plan, checkpoint=folder)
             if plan.deadline is not None and plan.measuring.passes:
-                pace.cost = forward_cost(trainer, rows.train, dtype=plan.dtype)
+                pace.forward = partial(forward_cost, trainer, rows.train, dtype=plan.dtype)
             trainer.add_callback(
                 ReportCallback(
                     pace,
@@ -109,8 +110,6 @@ def build_trainer(plan: WorkerPlan, rows: WorkerRows, *, share: Callable[[], flo
         share: The share of the time budget that is used up.
         scratch: Folder for what the trainer writes.
     """
-    from functools import partial
-
     from transformers import PrinterCallback
 
     from train.apart import ApartCheck

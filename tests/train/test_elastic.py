@@ -1,41 +1,16 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from indexer.errors import InputError
+from tests.train.plans import plan_of, settings_of
 from train.elastic import batch_shape, check_sizes, plan_for
-from train.order import training_order
 from train.plan import WorkerPlan
-from train.reserve import ForwardWork
-from train.settings import TrainSettings
 
 LENGTHS = st.lists(st.integers(1, 1000), min_size=1, max_size=60).map(lambda lengths: np.array(lengths, dtype=np.int64))
-
-
-def _plan(lengths: np.ndarray, settings: TrainSettings) -> WorkerPlan:
-    order = training_order(lengths, shape=batch_shape(settings), epochs=2, max_steps=None, seed=3)
-    return WorkerPlan(
-        base_model="tiny",
-        base_name="tiny",
-        base_fingerprint="0",
-        models_dir=Path("models"),
-        settings=settings,
-        dtype="float32",
-        order=order,
-        measuring=ForwardWork(),
-        report_steps=1,
-        started=0.0,
-        deadline=None,
-    )
-
-
-def _settings(**changes: object) -> TrainSettings:
-    return TrainSettings.model_validate({"models_dir": "m", "registry": "r", "storage_path": "s", **changes})
 
 
 def _micro_batches(plan: WorkerPlan) -> list[set[tuple[int, ...]]]:
@@ -49,31 +24,31 @@ def _micro_batches(plan: WorkerPlan) -> list[set[tuple[int, ...]]]:
 def test_every_step_reads_the_same_rows_whatever_the_workers(
     lengths: np.ndarray, workers: int, micro: int, now: int
 ) -> None:
-    settings = _settings(workers=workers, per_device_batch_size=micro, gradient_accumulation=12, min_workers=1)
+    settings = settings_of(workers=workers, per_device_batch_size=micro, gradient_accumulation=12, min_workers=1)
     check_sizes(settings)
-    plan = _plan(lengths, settings)
+    plan = plan_of(lengths, settings)
     found = plan_for(plan, lengths, workers=now)
     assert _micro_batches(found) == _micro_batches(plan)
     assert (found.order.tokens == plan.order.tokens).all()
     assert found.settings.workers == now
     assert batch_shape(found.settings).rows == batch_shape(settings).rows
-    asked = _plan(lengths, found.settings)
+    asked = plan_of(lengths, found.settings)
     assert (found.order.rows == asked.order.rows).all()
 
 
 @given(lengths=LENGTHS)
 def test_every_worker_of_a_smaller_group_gets_as_many_tokens(lengths: np.ndarray) -> None:
-    settings = _settings(workers=4, gradient_accumulation=6, min_workers=1)
-    found = plan_for(_plan(lengths, settings), lengths, workers=2)
+    settings = settings_of(workers=4, gradient_accumulation=6, min_workers=1)
+    found = plan_for(plan_of(lengths, settings), lengths, workers=2)
     steps = lengths[found.order.rows].reshape(found.order.steps, 12, 2).sum(axis=1)
     assert (abs(steps[:, 0] - steps[:, 1]) <= lengths.max()).all()
 
 
 def test_a_run_that_may_not_shrink_stays_as_it_is() -> None:
-    settings = _settings(workers=3, gradient_accumulation=5)
+    settings = settings_of(workers=3, gradient_accumulation=5)
     check_sizes(settings)
     assert settings.least_workers == 3
-    plan = _plan(np.arange(1, 40), settings)
+    plan = plan_of(np.arange(1, 40), settings)
     assert plan_for(plan, np.arange(1, 40), workers=3) is plan
 
 
@@ -90,13 +65,13 @@ def test_a_run_that_may_not_shrink_stays_as_it_is() -> None:
 )
 def test_sizes_that_get_no_equal_shares_are_named(settings: dict[str, object], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        check_sizes(_settings(**settings))
+        check_sizes(settings_of(**settings))
 
 
 @given(workers=st.integers(1, 8), data=st.data())
 def test_the_advice_is_right(workers: int, data: st.DataObject) -> None:
     least = data.draw(st.integers(1, workers))
-    settings = _settings(workers=workers, min_workers=least, gradient_accumulation=1)
+    settings = settings_of(workers=workers, min_workers=least, gradient_accumulation=1)
     try:
         check_sizes(settings)
     except InputError as error:
@@ -109,7 +84,7 @@ def test_the_advice_is_right(workers: int, data: st.DataObject) -> None:
 
 
 def test_a_size_that_was_not_let_pass_is_refused() -> None:
-    settings = _settings(workers=4, gradient_accumulation=1)
-    plan = _plan(np.arange(1, 40), settings)
+    settings = settings_of(workers=4, gradient_accumulation=1)
+    plan = plan_of(np.arange(1, 40), settings)
     with pytest.raises(ValueError, match="4 workers' steps cannot be shared out among 3"):
         plan_for(plan, np.arange(1, 40), workers=3)
