@@ -23,6 +23,7 @@ bitsandbytes = pytest.importorskip("bitsandbytes", reason="pip install bitsandby
 RANK, STEPS = 4, 6
 
 
+@pytest.mark.slow
 def test_an_adapter_learned_on_four_bits_fits_the_base_as_it_is(
     tiny_base_folder: Path, process_group: None, tmp_path: Path
 ) -> None:
