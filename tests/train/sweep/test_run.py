@@ -134,7 +134,10 @@ def test_an_interrupted_sweep_goes_on_by_its_name(shop: Workshop) -> None:
     command = [sys.executable, "-m", "train", str(shop.dataset), "--name", "agro", "--run-name", "cut"]
     command += ["--eval-dataset", str(shop.held_out), "--sweep", str(shop.folder / "sweep.yaml")]
     command += [part for name, value in settings.items() for part in ("--set", f"{name}={json.dumps(value)}")]
-    begun = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    # A shell starts what runs in its background with Ctrl-C ignored; here it is heeded whoever runs the tests.
+    begun = subprocess.Popen(
+        ["env", "--default-signal=INT", *command], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
     listed = storage / "cut-002" / "checkpoint_manager_snapshot.json"
     while begun.poll() is None and not listed.exists():
         time.sleep(0.05)
