@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ class _Items:
 
 
 class Board(Generic[_Told]):
-    """A handle that can be sent to workers.
+    """A handle that can be sent to workers. Its actor lives on the driver's node, and is lost with the driver alone.
 
     Attributes:
         lost: The actor is gone, with its node for instance; what was not taken went with it, and nothing more comes.
@@ -37,7 +38,8 @@ class Board(Generic[_Told]):
 
     def __init__(self) -> None:
         """Start the actor; it takes no CPU of the cluster's count."""
-        self._actor: Any = ray.remote(num_cpus=0)(_Items).remote()
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._actor: Any = ray.remote(num_cpus=0, scheduling_strategy=here)(_Items).remote()
         self._reset()
 
     def _reset(self) -> None:

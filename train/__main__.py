@@ -1,6 +1,7 @@
 """Train under `ray job submit` or a KubeRay RayJob, without Graftwork's command line.
 
     ray job submit --working-dir . -- python -m train rows.jsonl --name agronomy --settings graftwork.yaml
+    ray job submit --working-dir . -- python -m train rows.jsonl --name agronomy --sweep sweep.yaml
 
 Settings come from `--set`, before the environment (GRAFTWORK_TRAIN__RANK and so on, and GRAFTWORK_HOME for the folders
 that are not set), before the file of `--settings`, before the defaults; the cluster from RAY_ADDRESS.
@@ -25,6 +26,8 @@ from indexer.errors import GraftworkError, InputError, from_system
 from train.registry import AdapterRegistry
 from train.run import TrainProgress, TrainRequest, run_training
 from train.settings import HOME_FOLDERS, TrainSettings
+from train.sweep.run import SweepProgress, run_sweep
+from train.sweep.spec import read_spec
 
 _HOME_VARIABLE = "GRAFTWORK_HOME"
 _INTERRUPTED = 130
@@ -45,6 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             gate=options.gate,
             skip_engine_check=options.skip_engine_check,
         )
+        if options.sweep is not None:
+            return _sweep(request, file=options.sweep, settings=settings, publish=options.publish)
+        if not options.publish:
+            raise InputError("--no-publish is for a sweep; name its file with --sweep, or leave it out.")
         result = run_training(
             request,
             settings=settings,
@@ -61,6 +68,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _INTERRUPTED
     print(json.dumps(result.to_json()), flush=True)
     return 0
+
+
+def _sweep(request: TrainRequest, *, file: Path, settings: TrainSettings, publish: bool) -> int:
+    found = run_sweep(
+        request,
+        spec=read_spec(file),
+        settings=settings,
+        registry=AdapterRegistry(settings.registry),
+        publish_best=publish,
+        progress=_print_sweep_progress,
+        start_ray=_connect,
+    )
+    error = found.error
+    code = 0 if error is None else error.exit_code
+    told = {} if error is None else {"error": str(error), "exit_code": code}
+    print(json.dumps({**found.to_json(), **told}), flush=True)
+    return code
 
 
 def load_settings(file: Path | None, assignments: Sequence[str], *, environment: Mapping[str, str]) -> TrainSettings:
@@ -131,6 +155,10 @@ def _parser() -> argparse.ArgumentParser:
         "--skip-engine-check", action="store_true", help="publish without loading the adapter in vLLM: unverified"
     )
     parser.add_argument("--run-name", help="name of the run; an existing one is gone on with")
+    parser.add_argument(
+        "--sweep", type=Path, metavar="FILE", help="YAML file of settings to try; the best is published"
+    )
+    parser.add_argument("--no-publish", dest="publish", action="store_false", help="with --sweep: publish nothing")
     parser.add_argument("--settings", type=Path, help="YAML file of settings, or one with a `train` section")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; may be repeated")
     return parser
@@ -151,6 +179,11 @@ def _print_progress(progress: TrainProgress) -> None:
         f"{progress.tokens_per_s:.0f} tokens/s  {progress.elapsed_s:.0f} s",
         flush=True,
     )
+
+
+def _print_sweep_progress(told: SweepProgress) -> None:
+    print(f"{told.run}  ", end="")
+    _print_progress(told.progress)
 
 
 if __name__ == "__main__":

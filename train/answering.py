@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-# Tokens of a forward pass that take as long as writing one; it reads all weights, and does little with them.
-_WRITTEN = 20
+from train.reserve import ForwardWork
 
 
 def last_answer(
@@ -42,7 +41,8 @@ def answered_rows(rows: int, *, most: int) -> Sequence[int]:
     return [number * rows // count for number in range(count)]
 
 
-def answering_tokens(rows: Sequence[tuple[NDArray[np.int32], NDArray[np.bool_]]]) -> int:
-    """What it costs at most to answer rows, in tokens of a forward pass."""
+def answering_work(rows: Sequence[tuple[NDArray[np.int32], NDArray[np.bool_]]]) -> ForwardWork:
+    """What it takes at most to answer rows: a pass over every question, and one for every token that is written."""
     split = [parts for parts in (last_answer(*row) for row in rows) if parts is not None]
-    return sum(len(prompt) + _WRITTEN * answer_room(len(answer)) for prompt, answer in split)
+    written = [answer_room(len(answer)) for _, answer in split]
+    return ForwardWork(passes=len(split) + sum(written), tokens=sum(len(prompt) for prompt, _ in split) + sum(written))

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
+from train.adapter_weights import give_adapter, whole_adapter
 from train.plan import BEST
 from train.registry.layout import ADAPTER_FILES
 
@@ -51,8 +51,7 @@ class Best:
         """Hear of the adapter after a step, which is kept if it is better."""
         if loss < self.loss:
             self.loss, self.step, self.behind = loss, step, 0
-            adapter = get_peft_model_state_dict(model)
-            self._weights = {name: tensor.detach().cpu().clone() for name, tensor in adapter.items()}
+            self._weights = whole_adapter(model)
         else:
             self.behind += 1
 
@@ -70,4 +69,4 @@ class Best:
     def restore(self, model: PeftModel) -> None:
         """Give it back to the model, which stays as it is where there is none."""
         if self.step:
-            set_peft_model_state_dict(model, self._weights)
+            give_adapter(model, self._weights)

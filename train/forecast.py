@@ -12,8 +12,10 @@ from dataclasses import asdict, dataclass
 from pydantic import JsonValue
 
 from train.order import BatchShape, training_order
+from train.packing import Fill, fill_of
 from train.plan import WorkerPlan, WorkerRows
 from train.prepare import PreparedRun
+from train.reserve import ForwardWork
 from train.trial import Trial, run_trial
 from train.types import TokenStatistics
 
@@ -29,8 +31,9 @@ class Forecast:
         name: Of the adapter.
         base: Of the base model.
         statistics: Tokens of an epoch.
+        packed: The sequences that an epoch's rows are packed into; None where they are not.
         workers: Data-parallel workers.
-        rows_per_step: Rows that an optimiser step reads over all workers.
+        rows_per_step: Rows, or packed sequences, that an optimiser step reads over all workers.
         steps: Optimiser steps.
         tokens: Tokens that all steps read.
         dtype: Number type of weights and arithmetic.
@@ -41,6 +44,7 @@ class Forecast:
     name: str
     base: str
     statistics: TokenStatistics
+    packed: Fill | None
     workers: int
     rows_per_step: int
     steps: int
@@ -60,9 +64,16 @@ class Forecast:
         fields: dict[str, JsonValue] = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
-            if field.name not in {"statistics", "trial"}
+            if field.name not in {"statistics", "packed", "trial"}
         }
-        return {**fields, "dataset": self.statistics.to_json(), "trial": trial, "seconds": self.seconds}
+        packed: JsonValue = None if self.packed is None else self.packed.to_json()
+        return {
+            **fields,
+            "dataset": self.statistics.to_json(),
+            "packed": packed,
+            "trial": trial,
+            "seconds": self.seconds,
+        }
 
 
 def forecast(prepared: PreparedRun, *, name: str, measure: bool) -> Forecast:
@@ -84,6 +95,7 @@ def forecast(prepared: PreparedRun, *, name: str, measure: bool) -> Forecast:
         name=name,
         base=prepared.base.name,
         statistics=prepared.statistics,
+        packed=fill_of(prepared.rows.train, length=plan.settings.sequence_length),
         workers=plan.settings.workers,
         rows_per_step=len(plan.order.rows) // plan.order.steps,
         steps=plan.order.steps,
@@ -101,7 +113,7 @@ def _short(plan: WorkerPlan, rows: WorkerRows) -> WorkerPlan:
     order = training_order(
         rows.train.lengths, shape=shape, epochs=settings.epochs, max_steps=TRIAL_STEPS, seed=settings.seed
     )
-    return dataclasses.replace(plan, settings=settings, order=order, deadline=None, measuring_tokens=0)
+    return dataclasses.replace(plan, settings=settings, order=order, deadline=None, measuring=ForwardWork())
 
 
 def _has_gpu() -> bool:

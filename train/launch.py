@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import ray
 
 from indexer.errors import GraftworkError, UnavailableError
+from train.faults.checkpoint_list import last_checkpoint, mend_list
+from train.faults.storage import storage_error, storage_fault
 from train.plan import WorkerOutcome
 from train.prepare import PreparedRun
 from train.progress import ProgressFeed
@@ -45,11 +47,13 @@ def launch(prepared: PreparedRun, *, run_name: str, progress: ProgressCallback |
     """Train on the initialised Ray cluster.
 
     Raises:
-        UnavailableError: Ray is not initialised, or the cluster is too small for the workers.
+        UnavailableError: Ray is not initialised, the cluster is too small for the workers, or the folder of the run is
+            gone or full.
         GraftworkError: The workers failed more often than the settings allow, or the loss was out of hand.
     """
     settings = prepared.plan.settings
     check_cluster(settings)
+    mend_list(settings.storage_path / run_name)
     feed = ProgressFeed(progress)
     try:
         trainer = _trainer(prepared, run_name=run_name, feed=feed)
@@ -81,39 +85,50 @@ def check_cluster(settings: TrainSettings) -> None:
     """
     if not ray.is_initialized():
         raise UnavailableError("Ray is not running in this process; call ray.init() before training.")
-    resources = ray.cluster_resources()
+    resources, workers = ray.cluster_resources(), settings.least_workers
     for kind, wanted in (
-        ("CPU", settings.workers * settings.cpus_per_worker),
-        ("GPU", settings.workers if settings.use_gpu else 0),
+        ("CPU", workers * settings.cpus_per_worker),
+        ("GPU", workers if settings.use_gpu else 0),
     ):
         if resources.get(kind, 0) < wanted:
             raise UnavailableError(
-                f"{settings.workers} workers need {math.ceil(wanted)} {kind}s, the Ray cluster has "
+                f"{workers} workers need {math.ceil(wanted)} {kind}s, the Ray cluster has "
                 f"{resources.get(kind, 0):g}; use fewer workers or a larger cluster."
             )
 
 
 def _trainer(prepared: PreparedRun, *, run_name: str, feed: ProgressFeed) -> TorchTrainer:
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
+
+    from train.faults.sigterm import HeedingTorchConfig
+    from train.faults.storage_watch import StorageWatch
 
     settings = prepared.plan.settings
     settings.storage_path.mkdir(parents=True, exist_ok=True)
+    folder = settings.storage_path.resolve() / run_name
     threads = str(max(1, int(settings.cpus_per_worker)))
     return TorchTrainer(
         train_loop,
-        train_loop_config={"plan": prepared.plan, "rows": ray.put(prepared.rows), "progress": feed.sender},
-        torch_config=TorchConfig(backend="nccl" if settings.use_gpu else "gloo"),
+        train_loop_config={
+            "plan": prepared.plan,
+            "rows": ray.put(prepared.rows),
+            "progress": feed.sender,
+            "folder": str(folder),
+        },
+        torch_config=HeedingTorchConfig(backend="nccl" if settings.use_gpu else "gloo"),
         scaling_config=ScalingConfig(
-            num_workers=settings.workers,
+            num_workers=_sizes(settings),
+            elastic_resize_monitor_interval_s=settings.resize_interval_s,
             use_gpu=settings.use_gpu,
             resources_per_worker={"CPU": settings.cpus_per_worker, **({"GPU": 1} if settings.use_gpu else {})},
         ),
         run_config=RunConfig(
             name=run_name,
-            storage_path=str(settings.storage_path.resolve()),
+            storage_path=str(folder.parent),
             failure_config=FailureConfig(max_failures=settings.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=_KEPT_CHECKPOINTS),
+            callbacks=[StorageWatch(folder)],
             worker_runtime_env={
                 "env_vars": {
                     "OMP_NUM_THREADS": threads,
@@ -123,6 +138,12 @@ def _trainer(prepared: PreparedRun, *, run_name: str, feed: ProgressFeed) -> Tor
             },
         ),
     )
+
+
+def _sizes(settings: TrainSettings) -> int | tuple[int, int]:
+    """How many workers Ray Train may start; from two numbers it takes as many as the cluster has room for."""
+    least, most = settings.least_workers, settings.workers
+    return most if least == most else (least, most)
 
 
 def _fit(trainer: TorchTrainer, feed: ProgressFeed, *, run_name: str, settings: TrainSettings) -> Result:
@@ -147,14 +168,21 @@ def _fit(trainer: TorchTrainer, feed: ProgressFeed, *, run_name: str, settings: 
     error = failures[0]
     if not isinstance(error, TrainingFailedError):
         raise error
+    folder = settings.storage_path.resolve() / run_name
+    if fault := storage_fault(_causes(error), folder=folder):
+        raise storage_error(fault, run_name=run_name, folder=folder, kept=last_checkpoint(folder)) from error
     raise GraftworkError(
-        f"The training run {run_name} failed, at last with: {_reason(error)}; "
-        f"logs and checkpoints are in {settings.storage_path / run_name}."
+        f"The training run {run_name} failed, at last with: {_reason(error)}; logs and checkpoints are in {folder}."
     ) from error
 
 
 def _reason(error: BaseException) -> str:
     """Return the last line of a worker's failure, which names the exception and its message."""
-    failures = getattr(error, "worker_failures", None) or {0: error}
-    lines = [line.strip() for line in str(next(iter(failures.values()))).splitlines() if line.strip()]
+    lines = [line.strip() for line in str(_causes(error)[0]).splitlines() if line.strip()]
     return lines[-1].rstrip(".") if lines else type(error).__name__
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """What Ray Train's error is about: what the workers raised, or its controller; else the error itself."""
+    failures: dict[int, BaseException] = getattr(error, "worker_failures", None) or {}
+    return [*failures.values()] or [getattr(error, "controller_failure", error)]

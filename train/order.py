@@ -31,6 +31,11 @@ class BatchShape:
         """Rows per optimiser step over all workers."""
         return self.workers * self.micro_batch * self.accumulation
 
+    def shared_by(self, workers: int) -> BatchShape | None:
+        """The same rows a step, in the same micro-batches, divided among so many workers; None: not evenly."""
+        accumulation, left = divmod(self.workers * self.accumulation, workers)
+        return None if left else BatchShape(workers, self.micro_batch, accumulation)
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingOrder:
@@ -68,6 +73,19 @@ def training_order(
     dealt = np.concatenate([deal_step(step_rows, lengths[step_rows], shape=shape) for step_rows in drawn])
     tokens = np.cumsum(lengths[drawn].sum(axis=1))
     return TrainingOrder(rows=dealt, tokens=tokens)
+
+
+def dealt_again(order: TrainingOrder, lengths: NDArray[np.int64], *, shape: BatchShape) -> TrainingOrder:
+    """Balance the same steps over other workers: every step keeps its rows and its micro-batches.
+
+    Args:
+        order: The steps.
+        lengths: int64 [rows of the dataset], their tokens.
+        shape: Of as many rows per step as the order has.
+    """
+    steps = order.rows.reshape(order.steps, shape.rows)
+    rows = np.concatenate([deal_step(step_rows, lengths[step_rows], shape=shape) for step_rows in steps])
+    return TrainingOrder(rows=rows, tokens=order.tokens)
 
 
 def deal_step(rows: NDArray[np.int64], lengths: NDArray[np.int64], *, shape: BatchShape) -> NDArray[np.int64]:

@@ -1,7 +1,7 @@
 """Fields of PEFT's LoraConfig and TRL's SFTConfig that the settings pass on as they are, and those that they may not.
 
-The server loads plain LoRA over the base model as it is (`registry/checks.py`). What gives the adapter other parts, or
-changes the base model's weights at the start, is refused before anything is trained.
+The server loads plain LoRA over the base model as it is (`registry/checks.py`). What gives the adapter other parts is
+refused before anything is trained.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from collections.abc import Iterable, Mapping
 from pydantic import JsonValue
 
 from indexer.errors import InputError
+from train.starts import changes_base
 
 # Fields of LoraConfig that leave the adapter plain and the base model as it is.
 LORA_FIELDS = frozenset({"exclude_modules", "init_lora_weights", "layers_pattern", "layers_to_transform"})
-# Starts that change the adapter's weights alone. PiSSA, OLoRA, CorDA, LoftQ and MiCA change the base model's, too, and
-# EVA and LoRA-GA want data of their own (peft/tuners/lora/config.py).
+# Starts that change the adapter's weights alone; `starts.py` takes PiSSA and OLoRA, too, which change the base model's.
+# CorDA, EVA and LoRA-GA want data of their own, LoftQ makes another base model, and MiCA's B is no start but frozen
+# (peft/tuners/lora/config.py).
 LORA_STARTS: tuple[JsonValue, ...] = (True, False, "gaussian", "orthogonal")
 _LORA_SETTINGS: Mapping[str, str] = {
     "r": "train.rank",
@@ -43,12 +45,17 @@ TRAINER_OWNERS: Mapping[str, str] = {
     "gradient_accumulation_steps": "train.gradient_accumulation",
     "gradient_checkpointing": "train.gradient_checkpointing",
     "max_length": "train.max_length",
-    "packing": "the rows, which are laid out before the run",
+    "packing": "train.packing",
+    "packing_strategy": "train.packing",
+    "eval_packing": "train.packing",
     "train_sampling_strategy": "the rows, which are laid out before the run",
     "dataset_kwargs": "the rows, which are tokenised before the run",
     "chat_template_path": "train.chat_template",
     "assistant_only_loss": "the rows, which say what is learned",
     "completion_only_loss": "the rows, which say what is learned",
+    "fsdp": "train.sharding",
+    "deepspeed": "train.sharding",
+    "parallelism_config": "train.sharding",
     "save_strategy": "train.save_steps",
     "save_steps": "train.save_steps",
     "logging_strategy": "the reports of the run",
@@ -65,16 +72,18 @@ def check_lora_fields(given: Mapping[str, JsonValue]) -> None:
     for name, value in given.items():
         if name in _LORA_SETTINGS:
             raise InputError(f"train.lora.{name} is set by {_LORA_SETTINGS[name]}; set that instead.")
+        if name == "use_dora":
+            raise InputError("train.lora.use_dora: vLLM 0.29 serves no DoRA; leave it out, or set train.use_rslora.")
         if name not in LORA_FIELDS:
             known = ", ".join(sorted(LORA_FIELDS))
             raise InputError(f"train.lora.{name} is none of the fields that leave an adapter servable: {known}.")
-        if name == "init_lora_weights" and not any(
-            value == start and type(value) is type(start) for start in LORA_STARTS
+        if name == "init_lora_weights" and not (
+            changes_base(value) or any(value == start and type(value) is type(start) for start in LORA_STARTS)
         ):
-            starts = ", ".join(map(repr, LORA_STARTS))
+            starts = ", ".join(map(repr, (*LORA_STARTS, "pissa", "pissa_niter_4", "olora")))
             raise InputError(
-                f"train.lora.init_lora_weights is {value!r}, which changes the base model or wants data of its own; "
-                f"use one of {starts}."
+                f"train.lora.init_lora_weights is {value!r}, which wants data of its own, another base model or other "
+                f"training; use one of {starts}."
             )
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from train.order import TrainingOrder
+from train.reserve import ForwardWork
+from train.schedule import Fall, transformers_fall
 from train.settings import TrainSettings
 from train.tokens import TokenRows
 
@@ -26,7 +28,7 @@ class WorkerPlan:
         settings: The training settings, workers of the request put in.
         dtype: Number type of weights and arithmetic, decided.
         order: The rows of every step.
-        measuring_tokens: What measuring at the end costs, in tokens of a forward pass.
+        measuring: What measuring at the end takes, over all workers.
         report_steps: Steps between reports.
         started: When the run was asked for, seconds since the epoch.
         deadline: When the trained adapter is wanted, seconds since the epoch; None: no limit.
@@ -39,10 +41,26 @@ class WorkerPlan:
     settings: TrainSettings
     dtype: str
     order: TrainingOrder
-    measuring_tokens: int
+    measuring: ForwardWork
     report_steps: int
     started: float
     deadline: float | None
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps in which the learning rate rises."""
+        return round(self.settings.warmup_ratio * self.order.steps)
+
+    def fall(self) -> Fall:
+        """Return how the learning rate falls; raises InputError as `transformers_fall` does."""
+        settings = self.settings
+        return transformers_fall(
+            settings.lr_scheduler,
+            planned_steps=self.order.steps,
+            warmup_steps=self.warmup_steps,
+            learning_rate=settings.learning_rate,
+            options=settings.scheduler_options,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from indexer.errors import InputError
-from train.answering import answered_rows, answering_tokens
-from train.base_model import BaseModelFiles, resolve_base
-from train.chat_template import Tokenizer, check_same_text, check_tools_are_rendered, training_template
-from train.data.mixing import mixed
+from train.answering import answered_rows, answering_work
+from train.base_model import BaseModelFiles
 from train.data.reading import SourceRows, read_dataset
-from train.data.row import Example
 from train.data.sources import find_sources
+from train.elastic import batch_shape, check_sizes
 from train.gate import Condition, check_measured, parse_gate
-from train.order import BatchShape, training_order
+from train.hardware import check_hardware
+from train.order import training_order
 from train.passed_through import check_lora_fields, check_trainer_fields, trainer_fields
 from train.plan import WorkerPlan, WorkerRows
 from train.registry.adapter_config import AdapterConfig
 from train.registry.checks import check_servable
 from train.registry.manifest import DatasetRecord
 from train.registry.names import check_name
+from train.reserve import ForwardWork
 from train.scores import measured_names
 from train.settings import TrainSettings
-from train.tokens import TokenRows, encode_examples
+from train.starts import changes_base, served_rank
+from train.token_source import TokenSource, open_tokens
+from train.tokens import TokenRows
 from train.types import TokenStatistics, TrainRequest
 
 # Names in /proc/cpuinfo of instructions that multiply bfloat16: x86 AVX-512 and AMX, Arm.
 _BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 # A long run is reported about this often.
 _REPORTS = 200
-# Rows of the dataset whose rendering is compared with the base model's own template.
-_COMPARED_ROWS = 200
+# Schedules that need no options, so that nothing has to be tried.
+_PLAIN_SCHEDULES = {"constant_with_warmup", "linear", "cosine"}
 _GENERAL = Path(__file__).parent / "general.jsonl"
 
 
@@ -62,13 +64,51 @@ class PreparedRun:
     gate: tuple[Condition, ...] = ()
 
 
-def prepare_run(request: TrainRequest, *, settings: TrainSettings) -> PreparedRun:
+@dataclass(frozen=True, slots=True)
+class RunData:
+    """The datasets of a run, tokenised.
+
+    Attributes:
+        source: What the training rows were made of and with.
+        statistics: Token counts of the training rows.
+        rows: All rows.
+    """
+
+    source: TokenSource
+    statistics: TokenStatistics
+    rows: WorkerRows
+
+
+def read_data(request: TrainRequest, settings: TrainSettings) -> RunData:
+    """Read and tokenise what a run learns from and is measured on; raises as `prepare_run` does."""
+    source = open_tokens(request.datasets, settings=settings)
+    held_out = read_dataset(find_sources(request.eval_datasets)) if request.eval_datasets else ()
+    unrelated = read_dataset(find_sources(_general(settings))) if settings.general_dataset != [] else ()
+    # Tokenising takes long: what cannot be served is refused before it.
+    check_servable(_intended(settings), max_rank=settings.max_rank, base=source.base)
+    rows, statistics = source.encode(source.examples, max_length=settings.max_length)
+    evaluation = _measured_rows(held_out, source=source, settings=settings)
+    general = _measured_rows(unrelated, source=source, settings=settings)
+    return RunData(source, statistics, WorkerRows(rows, evaluation, general))
+
+
+def prepare_run(
+    request: TrainRequest,
+    *,
+    settings: TrainSettings,
+    read: Callable[[TrainRequest, TrainSettings], RunData] = read_data,
+) -> PreparedRun:
     """Check the request and the data, tokenise, and lay out every step.
 
+    Args:
+        request: What to train.
+        settings: How.
+        read: Reads the datasets; another one may know them from before.
+
     Raises:
-        InputError: A bad name, bad rows, a rank above the limit, target modules the base lacks, rows without a token
-            to learn, a chat template that cannot be marked, a time budget of no seconds, or a gate on what is not
-            measured.
+        InputError: A bad name, bad rows, workers that get no equal shares of a step, a rank above the limit, target
+            modules the base lacks, rows without a token to learn, a chat template that cannot be marked, a time budget
+            of no seconds, or a gate on what is not measured.
         NotFoundError: The dataset or the base model does not exist.
     """
     started = time.time()
@@ -81,20 +121,24 @@ def prepare_run(request: TrainRequest, *, settings: TrainSettings) -> PreparedRu
         settings = settings.model_copy(update={"engine_check": False})
     _check_numbers(request, settings)
     _check_followed(request, settings)
+    check_hardware(settings)
     gate = _gate(request, settings)
-    source = open_tokens(request.datasets, settings=settings)
-    held_out = read_dataset(find_sources(request.eval_datasets)) if request.eval_datasets else ()
-    unrelated = read_dataset(find_sources(_general(settings))) if settings.general_dataset != [] else ()
     check_lora_fields(settings.lora)
+    _check_start(settings)
     if settings.trainer:
         check_trainer_fields(settings.trainer, known=trainer_fields())
+    data = read(request, settings)
+    source, rows = data.source, data.rows
     check_servable(_intended(settings), max_rank=settings.max_rank, base=source.base)
-    rows, statistics = source.encode(source.examples, max_length=settings.max_length)
-    evaluation = _measured_rows(held_out, source=source, settings=settings)
-    general = _measured_rows(unrelated, source=source, settings=settings)
-    shape = BatchShape(settings.workers, settings.per_device_batch_size, settings.gradient_accumulation)
+    if settings.packing or settings.trainer.get("padding_free"):
+        side_by_side = _side_by_side(rows.train, base=source.base, settings=settings)
+        rows = dataclasses.replace(rows, train=side_by_side)
     order = training_order(
-        rows.lengths, shape=shape, epochs=settings.epochs, max_steps=settings.max_steps, seed=settings.seed
+        rows.train.lengths,
+        shape=batch_shape(settings),
+        epochs=settings.epochs,
+        max_steps=settings.max_steps,
+        seed=settings.seed,
     )
     plan = WorkerPlan(
         base_model=str(source.base.path) if Path(settings.base_model).expanduser().is_dir() else settings.base_model,
@@ -104,68 +148,22 @@ def prepare_run(request: TrainRequest, *, settings: TrainSettings) -> PreparedRu
         settings=settings,
         dtype=training_dtype(settings),
         order=order,
-        measuring_tokens=_measuring_tokens(evaluation, general, answers=settings.eval_answers),
+        measuring=_measuring_work(rows.evaluation, rows.general, answers=settings.eval_answers),
         report_steps=max(1, order.steps // _REPORTS),
         started=started,
         deadline=_deadline(request, settings, started=started),
     )
+    if settings.scheduler_options or settings.lr_scheduler not in _PLAIN_SCHEDULES:
+        plan.fall()
     return PreparedRun(
         base=source.base,
         dataset=source.record,
-        statistics=statistics,
+        statistics=data.statistics,
         template_sha256=hashlib.sha256(source.template.encode()).hexdigest(),
         plan=plan,
-        rows=WorkerRows(rows, evaluation, general),
+        rows=rows,
         gate=gate,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class TokenSource:
-    """Datasets, and what makes tokens of them.
-
-    Attributes:
-        base: The base model.
-        tokenizer: Its tokenizer.
-        template: The chat template that marks what is learned.
-        examples: The rows of an epoch.
-        record: What the manifest says about them.
-    """
-
-    base: BaseModelFiles
-    tokenizer: Tokenizer
-    template: str
-    examples: list[Example]
-    record: DatasetRecord
-
-    def encode(self, examples: Sequence[Example], *, max_length: int) -> tuple[TokenRows, TokenStatistics]:
-        """Make tokens of rows; see `encode_examples`."""
-        return encode_examples(examples, tokenizer=self.tokenizer, template=self.template, max_length=max_length)
-
-
-def open_tokens(datasets: Sequence[str], *, settings: TrainSettings) -> TokenSource:
-    """Read datasets and the base model's tokenizer, and see that its template renders the rows as they will be served.
-
-    Raises:
-        InputError: Bad rows, or a chat template that cannot be marked or leaves out what rows say of tools.
-        NotFoundError: A dataset or the base model does not exist.
-    """
-    sources = read_dataset(find_sources(datasets))
-    examples = _epoch(sources, seed=settings.seed)
-    base = resolve_base(settings.base_model, models_dir=settings.models_dir)
-    tokenizer = _load_tokenizer(base.path)
-    template = training_template(tokenizer, given=_given_template(settings), base_name=base.name)
-    compared = examples[:_COMPARED_ROWS]
-    check_same_text(tokenizer, template, ((example.as_dicts(), [*example.tools]) for example in compared))
-    check_tools_are_rendered(tokenizer, template, examples)
-    return TokenSource(base, tokenizer, template, examples, _record(sources, rows=len(examples)))
-
-
-def count_tokens(datasets: Sequence[str], *, settings: TrainSettings) -> TokenStatistics:
-    """Count what training on datasets would read and learn; raises as `open_tokens` does."""
-    source = open_tokens(datasets, settings=settings)
-    _, statistics = source.encode(source.examples, max_length=settings.max_length)
-    return statistics
 
 
 def training_dtype(settings: TrainSettings, *, cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
@@ -189,6 +187,7 @@ def _check_numbers(request: TrainRequest, settings: TrainSettings) -> None:
         raise InputError(
             f"A time budget of {request.time_budget_s:g} seconds leaves no time to train; give more, or none."
         )
+    check_sizes(settings)
     checking = _checking_s(settings)
     if request.time_budget_s is not None and request.time_budget_s <= checking:
         raise InputError(
@@ -222,17 +221,28 @@ def _general(settings: TrainSettings) -> Sequence[str]:
     return [str(_GENERAL)] if settings.general_dataset is None else settings.general_dataset
 
 
+def _side_by_side(rows: TokenRows, *, base: BaseModelFiles, settings: TrainSettings) -> TokenRows:
+    """See that rows may share a sequence, and pack them if they are to."""
+    from train.apart import check_masks_are_known
+    from train.packing import pack
+
+    check_masks_are_known(base.path, name=base.name)
+    return pack(rows, length=settings.sequence_length) if settings.packing else rows
+
+
 def _measured_rows(sources: Sequence[SourceRows], *, source: TokenSource, settings: TrainSettings) -> TokenRows | None:
     examples = [example for each in sources for example in each.examples]
     return source.encode(examples, max_length=settings.max_length)[0] if examples else None
 
 
-def _measuring_tokens(evaluation: TokenRows | None, general: TokenRows | None, *, answers: int) -> int:
-    """What base and adapter cost at the end, in tokens of a forward pass."""
-    once = sum(len(rows.ids) for rows in (evaluation, general) if rows is not None)
+def _measuring_work(evaluation: TokenRows | None, general: TokenRows | None, *, answers: int) -> ForwardWork:
+    """What it takes to measure base and adapter at the end."""
+    once = ForwardWork()
+    for rows in (evaluation, general):
+        once += ForwardWork() if rows is None else ForwardWork(passes=len(rows), tokens=len(rows.ids))
     if evaluation is not None and answers:
-        once += answering_tokens([evaluation.row(row) for row in answered_rows(len(evaluation), most=answers)])
-    return 2 * once
+        once += answering_work([evaluation.row(row) for row in answered_rows(len(evaluation), most=answers)])
+    return once.times(2)
 
 
 def _deadline(request: TrainRequest, settings: TrainSettings, *, started: float) -> float | None:
@@ -246,6 +256,22 @@ def _checking_s(settings: TrainSettings) -> float:
     return settings.engine_check_reserve_s if settings.engine_check else 0.0
 
 
+def _check_start(settings: TrainSettings) -> None:
+    start = settings.lora.get("init_lora_weights")
+    if not changes_base(start):
+        return
+    if settings.quantization != "none" or settings.sharding != "none":
+        raise InputError(
+            f"train.lora.init_lora_weights is {start}, which takes the start out of the base's own weights; set "
+            "train.quantization and train.sharding to none, or use another start."
+        )
+    if (rank := served_rank(settings.rank, start=start)) > settings.max_rank:
+        raise InputError(
+            f"train.lora.init_lora_weights is {start}, so that the adapter is published with rank {rank}, above the "
+            f"highest rank served, {settings.max_rank}; train with rank {settings.max_rank // 2}, or raise max_rank."
+        )
+
+
 def _intended(settings: TrainSettings) -> AdapterConfig:
     targets = settings.target_modules
     return AdapterConfig(
@@ -255,35 +281,3 @@ def _intended(settings: TrainSettings) -> AdapterConfig:
         target_modules=targets if isinstance(targets, str) else tuple(targets),
         use_rslora=settings.use_rslora,
     )
-
-
-def _given_template(settings: TrainSettings) -> str | None:
-    if settings.chat_template is None:
-        return None
-    try:
-        return settings.chat_template.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The chat template {settings.chat_template} cannot be read: {error}.") from error
-
-
-def _load_tokenizer(folder: Path) -> Tokenizer:
-    from transformers import AutoTokenizer
-
-    return cast(Tokenizer, AutoTokenizer.from_pretrained(folder, local_files_only=True))
-
-
-def _epoch(sources: tuple[SourceRows, ...], *, seed: int) -> list[Example]:
-    places = mixed([len(each.examples) for each in sources], [each.source.weight for each in sources], seed=seed)
-    if not places:
-        raise InputError("The weights leave no row of the datasets; raise one.")
-    return [sources[source].examples[row] for source, row in places]
-
-
-def _record(sources: tuple[SourceRows, ...], *, rows: int) -> DatasetRecord:
-    """One file's own hash; of several, or of one with a weight, a hash over theirs."""
-    shown = [f"{each.source.place}={each.source.weight:g}" for each in sources]
-    first, *others = sources
-    if not others and first.source.weight == 1.0:
-        return DatasetRecord(uri=first.source.place, sha256=first.sha256, rows=rows)
-    lines = "".join(f"{each.sha256} {each.source.weight!r}\n" for each in sources)
-    return DatasetRecord(uri=" ".join(shown), sha256=hashlib.sha256(lines.encode()).hexdigest(), rows=rows)

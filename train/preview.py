@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 
 from train.data.row import Origin
-from train.prepare import TokenSource, open_tokens
 from train.settings import TrainSettings
+from train.token_source import TokenSource, open_tokens
 from train.tokens import encode_example
 
 Kind = Literal["learned", "read", "cut"]

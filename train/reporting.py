@@ -1,4 +1,4 @@
-"""The one place that calls ray.train.report: on every rank, at the same steps, with the same number of calls."""
+"""What every rank decides after a step, all of them alike: to report, to save, to stop."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import ray.train
 import torch
 import torch.distributed
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from train.best import Best
+from train.faults.checkpoints import report_checkpoint, settle
+from train.faults.preemption import Preemption
 from train.plan import WorkerPlan
 from train.progress import elapsed_since
+from train.reserve import ForwardCost
 from train.schedule import used_time_share
+from train.starts import Start
 from train.types import TrainProgress
 from train.watchdog import Watchdog
 
@@ -27,8 +30,6 @@ if TYPE_CHECKING:
 
 # Saving, uploading, stopping the workers and publishing took 4 to 6 s on two cores with the 135M model.
 _FINISH_SECONDS = 8.0
-# A forward pass without gradients takes about this share of a training step's time for the same tokens.
-_FORWARD_SHARE = 0.4
 
 
 @dataclass
@@ -39,6 +40,7 @@ class Pace:
         plan: The run.
         began: Monotonic time of the first step's beginning; None before it.
         first_step: Steps that a checkpoint had brought.
+        forward: Times a forward pass, all ranks at once; None: nothing is to be measured, or there is no time budget.
         share: Share of the time budget used up, agreed on by all ranks.
         fault: Why the run ends though it is not done.
     """
@@ -46,32 +48,34 @@ class Pace:
     plan: WorkerPlan
     began: float | None = None
     first_step: int = 0
+    forward: Callable[[], ForwardCost] | None = None
     share: float = 0.0
     fault: str | None = None
+    _cost: ForwardCost | None = field(default=None, repr=False)
     _last_end: float = field(default=0.0, repr=False)
     _slowest: float = field(default=0.0, repr=False)
 
     def begin(self, step: int) -> None:
-        """Note that the first step begins."""
+        """Note that the first step begins, once the model stands as it is trained."""
+        self._cost = None if self.forward is None else self.forward()
         self.began, self.first_step = time.monotonic(), step
         self._last_end = self.began
 
-    def end_step(self, step: int) -> None:
-        """Note that a step ended, and agree with the other ranks on the share of time used."""
+    def end_step(self) -> float:
+        """Note that a step ended; the share of the time budget that is used by then, as this rank sees it."""
         now = time.monotonic()
         self._slowest = max(0.8 * self._slowest, now - self._last_end)
         self._last_end = now
-        if self.plan.deadline is None:
-            return
-        measuring = _FORWARD_SHARE * self.plan.measuring_tokens / max(1.0, self.tokens_per_s(step))
-        share = used_time_share(
+        measuring = 0.0
+        if self._cost is not None:
+            measuring = self._cost.seconds(self.plan.measuring, workers=self.plan.settings.workers)
+        return used_time_share(
             now=time.time(),
             started=self.plan.started,
             deadline=self.plan.deadline,
             step_seconds=self._slowest,
             reserve_seconds=_FINISH_SECONDS + measuring,
         )
-        self.share = _highest(share)
 
     @property
     def seconds(self) -> float:
@@ -85,13 +89,14 @@ class Pace:
         return read / self.seconds if self.seconds > 0 else 0.0
 
 
-def _highest(value: float) -> float:
+def _highest(*values: float) -> list[float]:
+    """The highest of each value over all ranks; every rank gets the same."""
     if not torch.distributed.is_initialized():
-        return value
+        return [*values]
     device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
-    shared = torch.tensor(value, dtype=torch.float64, device=device)
+    shared = torch.tensor(values, dtype=torch.float64, device=device)
     torch.distributed.all_reduce(shared, op=torch.distributed.ReduceOp.MAX)
-    return float(shared)
+    return [float(value) for value in shared.tolist()]
 
 
 @dataclass(frozen=True)
@@ -117,12 +122,31 @@ class ReportCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
     """
 
     def __init__(
-        self, pace: Pace, *, send: Callable[[TrainProgress], None], evaluation: Evaluation | None = None
+        self,
+        pace: Pace,
+        *,
+        send: Callable[[TrainProgress], None],
+        run: Path,
+        preemption: Preemption,
+        evaluation: Evaluation | None = None,
+        start: Start | None = None,
     ) -> None:
-        """Take the pace that the learning rate follows, where progress goes, and what is measured at checkpoints."""
+        """Take what the run goes by.
+
+        Args:
+            pace: What the learning rate follows.
+            send: Where progress goes.
+            run: The run's folder.
+            preemption: Says when a checkpoint is due out of turn.
+            evaluation: What is measured at checkpoints that are not.
+            start: What the adapter began with, to stand in every checkpoint.
+        """
         self._pace = pace
         self._send = send
+        self._run = run
+        self._preemption = preemption
         self._evaluation = evaluation
+        self._start = start
         self._watchdog = Watchdog(spike=pace.plan.settings.loss_spike)
         self._loss = float("nan")
         self._eval_loss: float | None = None
@@ -140,11 +164,13 @@ class ReportCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         """Decide, equally on all ranks, whether to stop, to log and to save."""
         del args
         plan, step = self._pace.plan, state.global_step
-        self._pace.end_step(step)
+        self._pace.share, *votes = _highest(self._pace.end_step(), *self._preemption.votes())
+        self._preemption.decide(*votes)
         last = step >= plan.order.steps or self._pace.share >= 1.0
-        control.should_save = last or step % plan.settings.save_steps == 0
+        in_turn = last or step % plan.settings.save_steps == 0
+        control.should_save = in_turn or self._preemption.due
         self._eval_loss = None
-        if control.should_save and self._evaluation is not None:
+        if in_turn and self._evaluation is not None:
             self._eval_loss, best = self._evaluation.loss(), self._evaluation.best
             best.offer(model, loss=self._eval_loss, step=step)
             last = last or best.behind >= (plan.settings.early_stopping or math.inf)
@@ -181,14 +207,19 @@ class ReportCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
             )
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
-        """Report a checkpoint."""
+        """Report a checkpoint; one that is due out of turn is stored before the next step."""
         del control
         folder = Path(str(get_last_checkpoint(str(args.output_dir))))
         if self._evaluation is not None and state.is_world_process_zero:
             self._evaluation.best.save(folder)
-        ray.train.report(
-            {"step": state.global_step, "loss": self._loss},
-            checkpoint=ray.train.Checkpoint.from_directory(str(folder)),
-            checkpoint_dir_name=folder.name,
-            delete_local_checkpoint_after_upload=True,
+        if self._start is not None and state.is_world_process_zero:
+            self._start.save(folder)
+        report_checkpoint(
+            folder,
+            run=self._run,
+            metrics={"step": state.global_step, "loss": self._loss},
+            wait=self._preemption.due,
         )
+        if self._preemption.ending:
+            settle()
+            self._preemption.after_checkpoint()

@@ -8,28 +8,29 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from indexer.errors import ConflictError, GraftworkError, UnavailableError
-from train.engine.probe import probe_rows
-from train.engine.verdict import Engine, EngineCheckError, Verdict, check_adapter, find_engine
-from train.gate import GateError, unmet
+from indexer.errors import UnavailableError
+from train.claim import RESUMABLE_ONLY_WITH, claim_run
 from train.plan import BEST, WorkerOutcome
 from train.prepare import PreparedRun, prepare_run
-from train.registry.files import replace_file
+from train.publish import engine_for, publish
 from train.registry.layout import ADAPTER_FILES
-from train.registry.manifest import Provenance, TrainingRecord
-from train.registry.publishing import publish_adapter
+from train.registry.manifest import TrainingRecord
 from train.registry.registry import AdapterRegistry
-from train.runs.recording import recorded_run
+from train.runs.recording import Recording, recorded_run
 from train.settings import TrainSettings
+from train.starts import START, make_plain
 from train.types import ProgressCallback, TrainProgress, TrainRequest, TrainResult
+from train.unpublished import UnpublishedAdapter
 
-# Folder of a run in which an adapter lies that its gate or the engine kept from being published.
-UNPUBLISHED = "unpublished"
+if TYPE_CHECKING:
+    from train.launch import LaunchedRun
 
-__all__ = ["UNPUBLISHED", "TrainProgress", "TrainRequest", "TrainResult", "run_training"]
+__all__ = ["TrainProgress", "TrainRequest", "TrainResult", "run_training"]
 
 
 def run_training(
@@ -59,57 +60,28 @@ def run_training(
         EngineCheckError: The engine does not compute with the adapter what PEFT does; it is kept there, too.
         GraftworkError: The workers failed more often than the settings allow, or the loss was out of hand.
     """
-    from train.launch import check_cluster, launch
+    from train.launch import check_cluster
 
-    _check_writable(settings.storage_path, what="run storage")
-    if isinstance(registry.root, Path):
-        _check_writable(registry.root, what="registry")
-    registry.revision()
+    check_places(settings, registry=registry)
     prepared = prepare_run(request, settings=settings)
     if start_ray is not None:
         start_ray()
     check_cluster(prepared.plan.settings)
-    engine = _engine(prepared)
+    engine = engine_for(prepared)
     run_name = request.run_name or _new_run_name(request.name)
-    _claim_run(prepared, run_name=run_name)
-    recorded = recorded_run(
-        prepared, request=request, run_name=run_name, shaped_by=_RESUMABLE_ONLY_WITH, progress=progress
-    )
+    recorded = claimed_run(prepared, request=request, run_name=run_name, progress=progress)
     with recorded as recording, tempfile.TemporaryDirectory(prefix="graftwork-run-") as scratch:
-        launched = launch(prepared, run_name=run_name, progress=recording.hear, scratch=Path(scratch))
-        outcome, planned = launched.outcome, prepared.plan.order.steps
-        record = _training_record(prepared, outcome, run_name=run_name)
-        folder = _adapter_folder(
-            _chosen(launched.adapter), into=Path(scratch) / "adapter", base_name=prepared.base.name
+        launched, adapter = train_adapter(
+            prepared, run_name=run_name, progress=recording.hear, scratch=Path(scratch), sweep=request.sweep
         )
-        place = settings.storage_path / run_name / UNPUBLISHED
-        if reasons := unmet(prepared.gate, outcome.scores):
-            raise _kept_back(GateError, reasons, folder, place=place, name=request.name, scores=outcome.scores)
-        verdict = None if engine is None else _checked(folder, engine=engine, prepared=prepared)
-        if verdict is not None and verdict.fault is not None:
-            reasons = (verdict.fault,)
-            raise _kept_back(EngineCheckError, reasons, folder, place=place, name=request.name, scores=outcome.scores)
-        manifest = publish_adapter(
-            folder,
-            registry=registry,
-            name=request.name,
-            base=prepared.base,
-            provenance=Provenance(
-                dataset=prepared.dataset,
-                training=record,
-                engine=None if verdict is None else verdict.record,
-                unverified=verdict is None,
-                created_by=request.created_by,
-            ),
-            scores=outcome.scores or None,
-            make_stable=request.make_stable,
-        )
+        manifest = publish(adapter, prepared, request=request, registry=registry, engine=engine)
+    outcome, record = launched.outcome, adapter.record
     result = TrainResult(
         manifest=manifest,
         run_name=run_name,
         run_path=launched.path,
         steps=outcome.steps,
-        planned_steps=planned,
+        planned_steps=record.planned_steps,
         seconds=time.time() - prepared.plan.started,
         train_seconds=outcome.train_seconds,
         first_loss=outcome.first_loss,
@@ -124,12 +96,60 @@ def run_training(
     return recording.finish(result)
 
 
+def claimed_run(
+    prepared: PreparedRun, *, request: TrainRequest, run_name: str, progress: ProgressCallback | None
+) -> AbstractContextManager[Recording]:
+    """Claim a run's name; the record of the run is kept for the length of the block.
+
+    Raises:
+        ConflictError: The name is that of a run with other data or settings.
+        InputError: The run has a record already, which cannot be read.
+        UnavailableError: The record cannot be written.
+    """
+    claim_run(prepared, run_name=run_name)
+    return recorded_run(prepared, request=request, run_name=run_name, shaped_by=RESUMABLE_ONLY_WITH, progress=progress)
+
+
+def train_adapter(
+    prepared: PreparedRun, *, run_name: str, progress: ProgressCallback | None, scratch: Path, sweep: str | None = None
+) -> tuple[LaunchedRun, UnpublishedAdapter]:
+    """Train on the initialised Ray cluster; return what came of it, and the adapter, which lies in `scratch`.
+
+    Raises:
+        UnavailableError: Ray is not initialised, or the cluster is too small for the workers.
+        GraftworkError: The workers failed more often than the settings allow, or the loss was out of hand.
+    """
+    from train.launch import launch
+
+    launched = launch(prepared, run_name=run_name, progress=progress, scratch=scratch)
+    folder = _adapter_folder(_chosen(launched.adapter), into=scratch / "adapter", base_name=prepared.base.name)
+    if (start := launched.adapter / START).is_file():
+        make_plain(folder, start=start)
+    record = _training_record(prepared, launched.outcome, run_name=run_name, sweep=sweep)
+    return launched, UnpublishedAdapter(folder, record, launched.outcome.scores)
+
+
+def check_places(settings: TrainSettings, *, registry: AdapterRegistry) -> None:
+    """See that runs and versions can be written.
+
+    Raises:
+        InputError: The registry is damaged.
+        UnavailableError: One of the places cannot be written, or not be reached.
+    """
+    _check_writable(settings.storage_path, what="run storage")
+    if isinstance(registry.root, Path):
+        _check_writable(registry.root, what="registry")
+    registry.revision()
+
+
 def _new_run_name(adapter: str) -> str:
     """Return a name that is free, and short enough to be given back as `run_name`."""
     return f"{adapter[:40]}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
 
 
-def _training_record(prepared: PreparedRun, outcome: WorkerOutcome, *, run_name: str) -> TrainingRecord:
+def _training_record(
+    prepared: PreparedRun, outcome: WorkerOutcome, *, run_name: str, sweep: str | None = None
+) -> TrainingRecord:
     settings, planned = prepared.plan.settings, prepared.plan.order.steps
     return TrainingRecord(
         run=run_name,
@@ -146,65 +166,22 @@ def _training_record(prepared: PreparedRun, outcome: WorkerOutcome, *, run_name:
         batch_rows=len(prepared.plan.order.rows) // planned,
         max_length=settings.max_length,
         seed=settings.seed,
-        dtype=prepared.plan.dtype,
+        dtype=_number_types(prepared),
         stopped_early=outcome.steps < planned,
         best_step=outcome.best_step,
+        sweep=sweep,
     )
+
+
+def _number_types(prepared: PreparedRun) -> str:
+    held = prepared.plan.settings.quantization
+    return prepared.plan.dtype if held == "none" else f"{held} and {prepared.plan.dtype}"
 
 
 def _check_writable(folder: Path, *, what: str) -> None:
     nearest = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         raise UnavailableError(f"The {what} {folder} cannot be written, because of {nearest}; choose another folder.")
-
-
-def _claim_run(prepared: PreparedRun, *, run_name: str) -> None:
-    """Note beside the checkpoints what the run is made of; a run that exists must be made of the same."""
-    settings = prepared.plan.settings
-    facts = {
-        "base": prepared.base.fingerprint,
-        "dataset": prepared.dataset.sha256,
-        "chat_template": prepared.template_sha256,
-        "dtype": prepared.plan.dtype,
-        "workers": str(settings.workers),
-        **{name: repr(getattr(settings, name)) for name in _RESUMABLE_ONLY_WITH},
-    }
-    text = "".join(f"{name}: {value}\n" for name, value in sorted(facts.items()))
-    path = settings.storage_path / run_name / "graftwork-run.txt"
-    if path.is_file():
-        known = dict(line.split(": ", 1) for line in path.read_text().splitlines())
-        changed = sorted(name for name in facts.keys() | known.keys() if facts.get(name) != known.get(name))
-        if changed:
-            raise ConflictError(
-                f"The run {run_name} exists with another {', '.join(changed)}; give the same, or another run name."
-            )
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, text.encode())
-
-
-_RESUMABLE_ONLY_WITH = (
-    "rank",
-    "alpha",
-    "dropout",
-    "use_rslora",
-    "lora",
-    "trainer",
-    "target_modules",
-    "epochs",
-    "max_steps",
-    "max_length",
-    "per_device_batch_size",
-    "gradient_accumulation",
-    "seed",
-    "learning_rate",
-    "lr_scheduler",
-    "warmup_ratio",
-    "weight_decay",
-    "max_grad_norm",
-    "keep_best",
-    "early_stopping",
-)
 
 
 def _chosen(checkpoint: Path) -> Path:
@@ -223,47 +200,3 @@ def _adapter_folder(checkpoint: Path, *, into: Path, base_name: str) -> Path:
     fields["base_model_name_or_path"] = base_name
     config.write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n")
     return into
-
-
-def _engine(prepared: PreparedRun) -> Engine | None:
-    """The engine that the adapter will be checked in; None where it is not to be."""
-    settings = prepared.plan.settings
-    return find_engine(settings, base=prepared.base, rank=settings.rank) if settings.engine_check else None
-
-
-def _checked(folder: Path, *, engine: Engine, prepared: PreparedRun) -> Verdict:
-    """Hold the engine against PEFT on held-out rows, or where there are none on training rows."""
-    rows = prepared.rows.evaluation or prepared.rows.train
-    return check_adapter(
-        folder,
-        engine=engine,
-        base_model=prepared.plan.base_model,
-        base=prepared.base,
-        rows=probe_rows(rows),
-        settings=prepared.plan.settings,
-    )
-
-
-def _kept_back(
-    kind: type[GraftworkError],
-    reasons: Sequence[str],
-    adapter: Path,
-    *,
-    place: Path,
-    name: str,
-    scores: Mapping[str, float],
-) -> GraftworkError:
-    """Keep an adapter that is not published in its run's folder; the error that says so."""
-    kept = _keep(adapter, place, scores=scores)
-    return kind(
-        f"The adapter {name} is not published: {'; '.join(reasons)}; it is kept in {kept}, and "
-        f"`graftwork adapters import {kept} --name {name}` publishes it all the same."
-    )
-
-
-def _keep(adapter: Path, place: Path, *, scores: Mapping[str, float]) -> Path:
-    """Put an adapter that is not published, and its scores, in place of one of an earlier try."""
-    shutil.rmtree(place, ignore_errors=True)
-    shutil.copytree(adapter, place)
-    (place / "scores.json").write_text(json.dumps(scores, indent=2, sort_keys=True) + "\n")
-    return place

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Mapping
 from typing import Literal
 
-Scheduler = Literal["constant_with_warmup", "linear", "cosine"]
+from pydantic import JsonValue
+
+from indexer.errors import InputError
+
+# transformers' schedules that go by the steps alone (`SchedulerType`); its other ones want a metric or rise by
+# themselves.
+Scheduler = Literal[
+    "constant",
+    "constant_with_warmup",
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "cosine_with_min_lr",
+    "polynomial",
+    "inverse_sqrt",
+    "warmup_stable_decay",
+]
+Fall = Callable[[float], float]
 
 
-def learning_rate_factor(
-    step: int, *, planned_steps: int, warmup_steps: int, time_share: float, scheduler: Scheduler
-) -> float:
+def learning_rate_factor(step: int, *, planned_steps: int, warmup_steps: int, time_share: float, fall: Fall) -> float:
     """Return what the peak learning rate is multiplied with at a step.
 
     The rate falls with whichever runs out first, the steps or the time budget, and so reaches its end in either case.
@@ -20,15 +35,53 @@ def learning_rate_factor(
         planned_steps: Steps of the whole run.
         warmup_steps: Steps in which the factor rises to 1.
         time_share: Share of the time budget that is used up; 0 without one.
-        scheduler: Shape of the fall.
+        fall: The factor behind the warm-up, as `transformers_fall` gives it.
     """
     if step < warmup_steps:
         return (step + 1) / (warmup_steps + 1)
-    if scheduler == "constant_with_warmup":
-        return 1.0
-    stepped = (step - warmup_steps) / max(1, planned_steps - warmup_steps)
-    done = min(1.0, max(stepped, time_share))
-    return 1.0 - done if scheduler == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
+    timed = warmup_steps + min(1.0, time_share) * (planned_steps - warmup_steps)
+    return fall(max(step, timed))
+
+
+def transformers_fall(
+    scheduler: Scheduler,
+    *,
+    planned_steps: int,
+    warmup_steps: int,
+    learning_rate: float,
+    options: Mapping[str, JsonValue],
+) -> Fall:
+    """Return the factor of one of transformers' schedules as a function of the steps taken, whole or not.
+
+    Args:
+        scheduler: Its name.
+        planned_steps: Steps of the whole run.
+        warmup_steps: Steps before the fall.
+        learning_rate: The peak, from which an absolute least rate in the options is a share.
+        options: What else the schedule takes, transformers' `lr_scheduler_kwargs`.
+
+    Raises:
+        InputError: The schedule does not take these options, or lacks one.
+    """
+    import torch
+    from transformers import get_scheduler
+
+    try:
+        made = get_scheduler(
+            scheduler,
+            torch.optim.SGD([torch.zeros(1)], lr=learning_rate),
+            num_warmup_steps=warmup_steps,
+            num_training_steps=planned_steps,
+            scheduler_specific_kwargs=dict(options),
+        )
+        fall: Fall = made.lr_lambdas[0]
+        fall(planned_steps)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"The schedule {scheduler} does not work with the options {dict(options)}: {error}; correct "
+            "train.trainer.lr_scheduler_kwargs."
+        ) from error
+    return fall
 
 
 def used_time_share(

@@ -15,6 +15,11 @@ def base(score: str) -> str:
     return f"base_{score}"
 
 
+def lower_is_better(score: str) -> bool:
+    """Whether less of a score is better: of a loss and of forgetting."""
+    return score.endswith("loss") or score == _FORGETTING
+
+
 def with_differences(scores: Mapping[str, float]) -> dict[str, float]:
     """Add what the adapter gained and lost against its base model.
 

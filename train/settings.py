@@ -7,8 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+from indexer.errors import InputError
 from train.embedded_base import EMBEDDED_BASE
 from train.registry.place import RegistryPlace
+from train.schedule import Scheduler
 
 _HOME = Path("~/.graftwork")
 # Folders that lie below the home folder unless set: field -> name there.
@@ -47,11 +49,29 @@ class TrainSettings(BaseModel):
     )
 
     workers: int = Field(default=2, ge=1, description="Ray Train workers (one per GPU, or one per CPU core).")
+    min_workers: int | None = Field(
+        default=None,
+        ge=1,
+        description="Workers that a run goes on with where the cluster has no room for all; null: it waits for all.",
+    )
+    resize_interval_s: float = Field(
+        default=60.0,
+        gt=0,
+        description="Seconds between looks for room for more workers, where min_workers is set; they cost a restart.",
+    )
     cpus_per_worker: float = Field(default=1.0, gt=0, description="CPUs each worker reserves and uses as threads.")
     use_gpu: bool = Field(default=False, description="Give each worker one GPU.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto",
         description="Number type of base weights and arithmetic; auto: bfloat16 where the hardware multiplies it.",
+    )
+    quantization: Literal["none", "nf4"] = Field(
+        default="none",
+        description="nf4: hold the base in 4 bits while training (QLoRA), by the extra qlora; it is served whole.",
+    )
+    sharding: Literal["none", "fsdp2"] = Field(
+        default="none",
+        description="fsdp2: share the base's weights out over the workers' GPUs, where one cannot hold them all.",
     )
     max_failures: int = Field(
         default=2,
@@ -87,14 +107,28 @@ class TrainSettings(BaseModel):
         description="Peak learning rate of AdamW; many billions of weights want 1e-4 to 2e-4, short runs of few 1e-3.",
     )
     warmup_ratio: float = Field(default=0.05, ge=0, lt=1, description="Share of all steps in which the rate rises.")
-    lr_scheduler: Literal["constant_with_warmup", "linear", "cosine"] = Field(
-        default="linear", description="How the rate falls after the warm-up."
+    lr_scheduler: Scheduler = Field(
+        default="linear",
+        description="How the rate falls behind the warm-up, by transformers; trainer.lr_scheduler_kwargs tunes it.",
     )
     epochs: float = Field(default=2.0, gt=0, description="Passes over the dataset.")
     max_steps: int | None = Field(default=None, ge=1, description="Stop after this many steps; null: as epochs say.")
     max_length: int = Field(default=1024, ge=16, description="Tokens a row may have; what is behind them is cut off.")
+    packing: bool = Field(
+        default=False,
+        description="Put several rows into one sequence, where none sees another; fills GPUs, gains nothing on CPUs.",
+    )
+    packed_length: int | None = Field(
+        default=None, ge=16, description="Tokens of a packed sequence, max_length at least; null: max_length."
+    )
+    attention: Literal["sdpa", "flash_attention_2"] = Field(
+        default="sdpa",
+        description="Attention of transformers; flash_attention_2 wants a GPU and flash-attn, and makes packing cheap.",
+    )
     per_device_batch_size: int = Field(
-        default=1, ge=1, description="Rows per worker in one forward pass; 1 pads nothing, GPUs want more."
+        default=1,
+        ge=1,
+        description="Rows, or packed sequences, per worker in one forward pass; 1 pads nothing, GPUs want more.",
     )
     gradient_accumulation: int = Field(default=4, ge=1, description="Forward passes per worker and optimiser step.")
     gradient_checkpointing: bool | None = Field(
@@ -155,9 +189,35 @@ class TrainSettings(BaseModel):
     )
 
     @property
+    def least_workers(self) -> int:
+        """Workers without which the run waits."""
+        return self.workers if self.min_workers is None else self.min_workers
+
+    @property
     def follows_evaluation(self) -> bool:
         """Whether the loss on the evaluation dataset is measured at every checkpoint."""
         return self.keep_best or self.early_stopping is not None
+
+    @property
+    def scheduler_options(self) -> dict[str, JsonValue]:
+        """What the schedule of the learning rate takes beside its name."""
+        options = self.trainer.get("lr_scheduler_kwargs") or {}
+        if not isinstance(options, dict):
+            raise InputError(f"train.trainer.lr_scheduler_kwargs is {options!r}; give names and values.")
+        return options
+
+    @property
+    def sequence_length(self) -> int:
+        """Tokens that a packed sequence has room for."""
+        return self.max_length if self.packed_length is None else self.packed_length
+
+    @model_validator(mode="after")
+    def _check_packed_length(self) -> TrainSettings:
+        if self.packed_length is not None and not self.packing:
+            raise ValueError(f"packed_length is {self.packed_length}, and packing is off; set packing, or leave it out")
+        if self.sequence_length < self.max_length:
+            raise ValueError(f"packed_length {self.packed_length} is below max_length {self.max_length}")
+        return self
 
     @model_validator(mode="after")
     def _check_rank(self) -> TrainSettings:

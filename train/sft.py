@@ -14,30 +14,43 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 IGNORED = -100
+_CONTEXT = ("attention_mask", "position_ids")
 
 
-def supervised_nll(model: Callable[..., object], inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Sum the negative log-likelihood of the supervised tokens, running the output layer on their positions only.
+def token_losses(model: Callable[..., object], inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Score the supervised tokens, running the output layer on their positions only.
 
     Args:
         model: Causal language model whose forward takes `logits_to_keep`.
-        inputs: input_ids, attention_mask and labels, each int64 [rows, tokens]; labels -100: nothing to learn there.
+        inputs: input_ids, labels and attention_mask, each int64 [rows, tokens]; labels -100: nothing to learn there.
+            Packed rows have position_ids in place of the mask: transformers tells them apart by these alone.
 
     Returns:
-        The sum, and the number of supervised tokens; both scalars.
+        float32 [rows * positions], the negative log-likelihoods at the positions that any row supervises, 0 where a row
+        does not; and int64 [], how many tokens are supervised.
     """
     targets = inputs["labels"][:, 1:]
     positions = (targets != IGNORED).any(dim=0).nonzero().flatten()
     outputs = model(
         input_ids=inputs["input_ids"],
-        attention_mask=inputs["attention_mask"],
         logits_to_keep=positions,
         use_cache=False,
+        **{name: inputs[name] for name in _CONTEXT if name in inputs},
     )
     logits = outputs.logits.float()  # type: ignore[attr-defined]
     wanted = targets[:, positions]
-    total = cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=IGNORED, reduction="sum")
-    return total, (wanted != IGNORED).sum()
+    losses = cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=IGNORED, reduction="none")
+    return losses, (wanted != IGNORED).sum()
+
+
+def supervised_nll(model: Callable[..., object], inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Sum the negative log-likelihood of the supervised tokens; see `token_losses`.
+
+    Returns:
+        The sum, and the number of supervised tokens; both scalars.
+    """
+    losses, count = token_losses(model, inputs)
+    return losses.sum(), count
 
 
 class GraftTrainer(SFTTrainer):  # type: ignore[misc, unused-ignore]

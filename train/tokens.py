@@ -25,11 +25,13 @@ class TokenRows:
         ids: int32 [tokens], the rows one after another.
         supervised: bool [tokens], true where the loss covers the token.
         offsets: int64 [rows + 1], where each row begins; the last entry is the number of tokens.
+        borders: int64 [packed rows + 1], where each of the rows begins that were packed into these; None: none were.
     """
 
     ids: NDArray[np.int32]
     supervised: NDArray[np.bool_]
     offsets: NDArray[np.int64]
+    borders: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -44,6 +46,12 @@ class TokenRows:
         """Return ids and mask of one row."""
         span = slice(self.offsets[index], self.offsets[index + 1])
         return self.ids[span], self.supervised[span]
+
+    def positions(self, index: int) -> NDArray[np.int64]:
+        """Return the place of each token of one row, or of the packed row that it belongs to, int64 [tokens]."""
+        places = np.arange(self.offsets[index], self.offsets[index + 1])
+        begins = self.offsets if self.borders is None else self.borders
+        return places - begins[np.searchsorted(begins, places, side="right") - 1]
 
     def labels(self) -> NDArray[np.int32]:
         """Return the ids with -100 where the loss does not look, int32 [tokens]."""

@@ -121,11 +121,10 @@ def _train(plan: WorkerPlan, rows: WorkerRows, *, begun: float, stock: bool) -> 
     read = [after - before for before, after in itertools.pairwise(totals)]
     counted = slice(1, None) if len(seconds) > 1 else slice(None)
     speed = statistics.median(tokens / spent for tokens, spent in zip(read[counted], seconds[counted], strict=True))
-    parameters = [(parameter.numel(), parameter.requires_grad) for parameter in trainer.model.parameters()]
-    trainable = sum(count for count, learns in parameters if learns)
+    trainable, parameters = trainer.model.get_nb_trainable_parameters()
     return Trial(
         trainable_parameters=trainable,
-        base_parameters=sum(count for count, _ in parameters) - trainable,
+        base_parameters=parameters - trainable,
         tokens_per_s=speed,
         step_s=statistics.median(seconds[counted]),
         startup_s=startup[0],

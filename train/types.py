@@ -28,6 +28,7 @@ class TrainRequest:
         gate: Conditions on the scores without which the adapter is not published, as `train.gate` reads them.
         skip_engine_check: Publish without loading the adapter in the engine, whatever the settings say.
         created_by: Who asks; None: the user name of this process.
+        sweep: Name of the sweep that the run is a trial of; None: of none.
     """
 
     datasets: tuple[str, ...]
@@ -40,6 +41,7 @@ class TrainRequest:
     gate: str | None = None
     skip_engine_check: bool = False
     created_by: str | None = None
+    sweep: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,57 +7,80 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from train.base_model import resolve_base
+from train.elastic import plan_for
 from train.plan import WorkerOutcome, WorkerPlan, WorkerRows
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    import torch
     from torch.nn import Module
+    from transformers import BitsAndBytesConfig
 
     from train.reporting import Evaluation, Pace
     from train.sft import GraftTrainer
-    from train.tokens import TokenRows
 
 
 def train_loop(config: dict[str, Any]) -> WorkerOutcome:
     """Train one run to its end on this worker.
 
     Args:
-        config: "plan": the WorkerPlan; "rows": an object reference to the WorkerRows; "progress": a ProgressSender.
+        config: "plan": the WorkerPlan; "rows": an object reference to the WorkerRows; "progress": a ProgressSender;
+            "folder": the run's.
 
     Raises:
-        RuntimeError: This worker finds another base model than the driver did.
+        RuntimeError: This worker finds another base model than the driver did, or was told to end.
+        OSError: The checkpoints cannot be stored.
     """
     import ray
     import ray.train
     import torch
     from transformers import logging
 
-    plan: WorkerPlan = config["plan"]
     rows: WorkerRows = ray.get(config["rows"])
+    plan = plan_for(config["plan"], rows.train.lengths, workers=ray.train.get_context().get_world_size())
     warnings.simplefilter("ignore", FutureWarning)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     torch.set_num_threads(max(1, int(plan.settings.cpus_per_worker)))
 
-    from train.measuring import measure
+    from train.faults.checkpoints import settle
+    from train.faults.preemption import Preemption
+    from train.faults.sigterm import told_to_end
+    from train.measuring import forward_cost, measure
     from train.reporting import Pace, ReportCallback
+    from train.starts import Start
 
     pace = Pace(plan)
     with tempfile.TemporaryDirectory(prefix="graftwork-train-") as scratch:
         trainer = build_trainer(plan, rows, share=lambda: pace.share, scratch=Path(scratch))
+        start = Start.of(trainer.model)
         checkpoint = ray.train.get_checkpoint()
         with nullcontext() if checkpoint is None else checkpoint.as_directory() as folder:
+            if start is not None and folder is not None:
+                start.check_same(Path(folder))
             followed = _followed(trainer, rows, plan=plan, checkpoint=folder)
-            trainer.add_callback(ReportCallback(pace, send=config["progress"], evaluation=followed))
+            if plan.deadline is not None and plan.measuring.passes:
+                pace.forward = partial(forward_cost, trainer, rows.train, dtype=plan.dtype)
+            trainer.add_callback(
+                ReportCallback(
+                    pace,
+                    send=config["progress"],
+                    run=Path(config["folder"]),
+                    preemption=Preemption(told=told_to_end),
+                    evaluation=followed,
+                    start=start,
+                )
+            )
             trainer.train(resume_from_checkpoint=folder)
         best = None if followed is None else followed.best
         if best is not None and pace.fault is None:
             best.restore(trainer.accelerator.unwrap_model(trainer.model))
-        found = measure(trainer, rows, plan=plan) if pace.fault is None else {}
+        found = measure(trainer, rows, plan=plan, start=start) if pace.fault is None else {}
+        settle()
         return _outcome(trainer, pace, scores=found, best_step=best.step or None if best is not None else None)
 
 
@@ -66,12 +89,12 @@ def _followed(
 ) -> Evaluation | None:
     """What is measured at every checkpoint, if it is."""
     from train.best import Best
-    from train.measuring import loss_between_steps
+    from train.measuring import loss_between_steps, scored_rows
     from train.reporting import Evaluation
 
-    evaluation = rows.evaluation
-    if evaluation is None or not plan.settings.follows_evaluation:
+    if rows.evaluation is None or not plan.settings.follows_evaluation:
         return None
+    evaluation = scored_rows(rows.evaluation, settings=plan.settings)
     return Evaluation(
         loss=lambda: loss_between_steps(trainer, evaluation, dtype=plan.dtype),
         best=Best() if checkpoint is None else Best.of_checkpoint(Path(checkpoint)),
@@ -87,24 +110,21 @@ def build_trainer(plan: WorkerPlan, rows: WorkerRows, *, share: Callable[[], flo
         share: The share of the time budget that is used up.
         scratch: Folder for what the trainer writes.
     """
-    from functools import partial
-
     from transformers import PrinterCallback
 
+    from train.apart import ApartCheck
     from train.schedule import learning_rate_factor
     from train.sft import GraftTrainer
 
-    settings = plan.settings
     fixed = partial(
-        learning_rate_factor,
-        planned_steps=plan.order.steps,
-        warmup_steps=round(settings.warmup_ratio * plan.order.steps),
-        scheduler=settings.lr_scheduler,
+        learning_rate_factor, planned_steps=plan.order.steps, warmup_steps=plan.warmup_steps, fall=plan.fall()
     )
     trainer = GraftTrainer(
         factor=lambda step: fixed(step, time_share=share()), **trainer_options(plan, rows, scratch=scratch)
     )
     trainer.remove_callback(PrinterCallback)
+    if trainer.padding_free:
+        trainer.add_callback(ApartCheck(name=plan.base_name))
     return trainer
 
 
@@ -119,11 +139,14 @@ def trainer_options(plan: WorkerPlan, rows: WorkerRows, *, scratch: Path) -> dic
     from peft import LoraConfig
     from transformers import AutoTokenizer
 
+    from train.packing import as_dataset
+
     settings = plan.settings
     folder = _base_folder(plan)
+    arguments = _arguments(plan, scratch)
     return dict(
-        model=_load_base(folder, dtype=plan.dtype),
-        args=_arguments(plan, scratch),
+        model=_load_base(folder, plan=plan, device=arguments.device),
+        args=arguments,
         train_dataset=as_dataset(rows.train).select(plan.order.rows),
         processing_class=AutoTokenizer.from_pretrained(folder),
         peft_config=LoraConfig(
@@ -148,14 +171,36 @@ def _base_folder(plan: WorkerPlan) -> Path:
     return base.path
 
 
-def _load_base(folder: Path, *, dtype: str) -> Module:
+def _load_base(folder: Path, *, plan: WorkerPlan, device: torch.device) -> Module:
     import torch
     from transformers import AutoModelForCausalLM
 
+    settings = plan.settings
+    quantized = (
+        {}
+        if settings.quantization == "none"
+        else {"quantization_config": _four_bits(plan.dtype), "device_map": {"": device}}
+    )
     model: Module = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=getattr(torch, dtype), attn_implementation="sdpa", local_files_only=True
+        folder,
+        dtype=getattr(torch, plan.dtype),
+        attn_implementation=settings.attention,
+        local_files_only=True,
+        **quantized,
     )
     return model
+
+
+def _four_bits(dtype: str) -> BitsAndBytesConfig:
+    """As in QLoRA (arXiv 2305.14314): normal floats of 4 bits, whose scales are quantised once more."""
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
 
 
 def _arguments(plan: WorkerPlan, scratch: Path) -> Any:
@@ -180,7 +225,8 @@ def _arguments(plan: WorkerPlan, scratch: Path) -> Any:
         train_sampling_strategy="sequential",
         dataset_kwargs={"skip_prepare_dataset": True},
         max_length=None,
-        packing=False,
+        # The rows come packed; this has TRL's collator tell them apart.
+        packing=settings.packing,
         # Our callback decides when to log and to save.
         logging_strategy="no",
         logging_nan_inf_filter=False,
@@ -190,18 +236,9 @@ def _arguments(plan: WorkerPlan, scratch: Path) -> Any:
         disable_tqdm=True,
         dataloader_pin_memory=settings.use_gpu,
     )
+    if settings.sharding == "fsdp2":
+        ours["fsdp"] = True
     return SFTConfig(**(ours | settings.trainer))
-
-
-def as_dataset(rows: TokenRows) -> Dataset:
-    """Give the token rows the form SFTTrainer takes: input_ids and labels, without copying the ids."""
-    import pyarrow as pa
-    from datasets import Dataset
-    from datasets.table import InMemoryTable
-
-    columns = {"input_ids": rows.ids, "labels": rows.labels()}
-    table = pa.table({name: pa.LargeListArray.from_arrays(rows.offsets, values) for name, values in columns.items()})
-    return Dataset(InMemoryTable(table))
 
 
 def _outcome(trainer: GraftTrainer, pace: Pace, *, scores: dict[str, float], best_step: int | None) -> WorkerOutcome:

@@ -1,4 +1,4 @@
-"""graftwork adapters: list, show, import, export, verify, events, and the verbs that change what serves."""
+"""graftwork adapters: list, show, import, export, merge, verify, events, and the verbs that change what serves."""
 
 from __future__ import annotations
 
@@ -134,6 +134,33 @@ def export(
         )
     else:
         results().print(f"Exported {manifest.ref} to {folder}.", markup=False)
+
+
+@app.command()
+def merge(
+    context: typer.Context,
+    ref: Annotated[str, typer.Argument(metavar="A@V", help="name@3 or name@stable.")],
+    into: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to make; must not exist or be empty.")],
+    json_output: JsonOption = False,
+) -> None:
+    """Write a version merged into its base as a checkpoint that vLLM and transformers load without adapters."""
+    settings = cli_context(context).load().settings
+    from train.base_model import resolve_base
+    from train.registry.merging import merge_adapter
+
+    into = into.expanduser().absolute()
+    with quiet_stdout(json_output), notes().status("merging the adapter into the base model"):
+        record = merge_adapter(
+            ref,
+            into,
+            registry=_registry(settings),
+            find_base=lambda: resolve_base(settings.train.base_model, models_dir=settings.train.models_dir),
+        )
+    if json_output:
+        print_json({"folder": str(into), **record.model_dump(mode="json")})
+    else:
+        size = sum(file.bytes for file in record.files.values()) / 2**20
+        results().print(f"Merged {record.adapter} into {into}, {record.dtype}, {size:.0f} MiB.", markup=False)
 
 
 @app.command()

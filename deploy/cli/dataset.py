@@ -54,7 +54,7 @@ def check(
 def stats(context: typer.Context, datasets: DatasetsArgument, json_output: JsonOption = False) -> None:
     """Count tokens, learned ones, and what is cut, as training would see them."""
     settings = cli_context(context).load().settings
-    from train.prepare import count_tokens
+    from train.token_source import count_tokens
 
     found = count_tokens(tuple(datasets), settings=settings.train)
     if json_output:

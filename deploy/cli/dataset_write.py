@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deploy.cli.answers import endpoint_of
 from deploy.cli.context import cli_context, notes, print_json, quiet_stdout, results
+from deploy.cli.dataset_teacher import asks, check_choice, endpoint_of, offline_of
 from deploy.cli.lifecycle import JsonOption
 from deploy.cli.passage_layout import PassagesIn, in_system, in_user
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from deploy.settings import Settings
     from train.examples.pipeline import Progress
     from train.examples.report import ExamplesReport
-    from train.examples.request import Endpoint, ExamplesRequest
+    from train.examples.request import Endpoint, ExamplesRequest, Offline
 
 _SHARE = 0.2
 
@@ -28,12 +27,24 @@ def write(
     context: typer.Context,
     collection: Annotated[str, typer.Option(metavar="C", help="Alias of the collection.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="Training rows; FILE.work beside it keeps each answer.")],
-    model: Annotated[str, typer.Option(help="What writes questions and answers; rather a base than a specialist.")],
+    model: Annotated[
+        str | None, typer.Option(help="What writes questions and answers; rather a base than a specialist.")
+    ] = None,
     base_url: Annotated[
         str | None, typer.Option(metavar="URL", help="OpenAI endpoint ending in /v1 [that of the running instance].")
     ] = None,
     api_key_env: Annotated[
         str | None, typer.Option(metavar="NAME", help="Environment variable with its key [none; GRAFTWORK_API_KEY].")
+    ] = None,
+    offline: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Instead of an endpoint: a checkpoint folder or hub id, run for this."),
+    ] = None,
+    engines: Annotated[
+        int | None, typer.Option(help="With --offline: vLLM engines [one on each free GPU; one on the CPU].")
+    ] = None,
+    engine: Annotated[
+        str | None, typer.Option(metavar="JSON", help='With --offline: arguments of vLLM: {"dtype": "float32"}.')
     ] = None,
     chunks: Annotated[int, typer.Option(help="Chunks asked about, evenly over documents.")] = 100,
     questions_per_chunk: Annotated[int, typer.Option(help="Questions about each, at most.")] = 3,
@@ -59,7 +70,9 @@ def write(
     tenant: Annotated[str | None, typer.Option(help="Whose documents [the setting default_tenant].")] = None,
     seed: Annotated[int, typer.Option(help="Of chunks, split and rows.")] = 0,
     max_tokens: Annotated[int, typer.Option(help="Longest answer.")] = 512,
-    concurrency: Annotated[int, typer.Option(help="Requests under way at once.")] = 4,
+    concurrency: Annotated[
+        int | None, typer.Option(help="Requests under way at once [4; with --offline 32 in each engine].")
+    ] = None,
     retries: Annotated[int, typer.Option(help="Of a request, after 429, 5xx and time-outs.")] = 5,
     timeout: Annotated[float, typer.Option(metavar="SECONDS", help="Of one try.")] = 120.0,
     give_up_after: Annotated[int, typer.Option(help="Requests that fail in a row before all is given up.")] = 5,
@@ -75,8 +88,9 @@ def write(
     """
     settings = cli_context(context).load().settings
     from indexer.errors import InputError, PartialError
-    from train.examples.request import Endpoint, ExamplesRequest, Raft, check_request, parse_fields
+    from train.examples.request import ExamplesRequest, Raft, check_request, parse_fields
 
+    check_choice(context, offline=offline is not None)
     if not raft and (without_golden is not None or passages_in is not None):
         raise InputError("--without-golden and --passages-in are for rows with passages; give --raft, too.")
     request = ExamplesRequest(
@@ -92,21 +106,35 @@ def write(
         seed=seed,
         max_tokens=max_tokens,
     )
-    endpoint = Endpoint(
-        url=base_url or endpoint_of(settings),
-        model=model,
-        api_key=_key(base_url, api_key_env),
-        concurrency=concurrency,
-        retries=retries,
-        timeout_s=timeout,
-        give_up_after=give_up_after,
-        fields=parse_fields(fields) if fields is not None else {},
-    )
-    check_request(request, endpoint)
+    given = parse_fields(fields) if fields is not None else {}
+    teacher: Endpoint | Offline
+    if offline is not None:
+        teacher = offline_of(
+            offline,
+            settings=settings,
+            engines=engines,
+            concurrency=concurrency,
+            give_up_after=give_up_after,
+            fields=given,
+            engine=parse_fields(engine, option="--engine") if engine is not None else {},
+        )
+    else:
+        teacher = endpoint_of(
+            str(model),
+            settings=settings,
+            base_url=base_url,
+            api_key_env=api_key_env,
+            concurrency=concurrency,
+            retries=retries,
+            timeout_s=timeout,
+            give_up_after=give_up_after,
+            fields=given,
+        )
+    check_request(request, teacher)
     with quiet_stdout(json_output):
         report = _write(
             request,
-            endpoint=endpoint,
+            teacher=teacher,
             collection=collection,
             tenant=tenant or settings.indexer.default_tenant,
             in_question=passages_in is PassagesIn.USER,
@@ -123,31 +151,20 @@ def write(
         )
 
 
-def _key(base_url: str | None, variable: str | None) -> str:
-    """The endpoint's key; the running instance's is never sent to another endpoint unless it is named."""
-    from deploy.local.api import NO_KEY, api_key
-    from indexer.errors import InputError
-
-    if variable is None:
-        return api_key() if base_url is None else NO_KEY
-    key = os.environ.get(variable, "").strip()
-    if not key:
-        raise InputError(f"The environment variable {variable!r} of --api-key-env is not set; export the key in it.")
-    return key
-
-
 def _write(
     request: ExamplesRequest,
     *,
-    endpoint: Endpoint,
+    teacher: Endpoint | Offline,
     collection: str,
     tenant: str,
     in_question: bool,
     settings: Settings,
 ) -> ExamplesReport:
     from deploy.local.runtime import runtime
+    from train.examples.request import Endpoint
 
-    with notes().status("reaching Milvus") as status, runtime(settings, need_ray=False) as found:
+    offline = not isinstance(teacher, Endpoint)
+    with notes().status("reaching Milvus") as status, runtime(settings, need_ray=offline) as found:
         from indexer.search import open_searcher, open_store
         from indexer.store.expressions import check_tenant
         from train.examples.corpus import StoredCorpus
@@ -162,7 +179,7 @@ def _write(
         return write_examples(
             request,
             corpus=StoredCorpus(store=store, searcher=searcher, made=made, tenant=tenant),
-            endpoint=endpoint,
+            teacher=asks(teacher, max_tokens=request.max_tokens),
             layout=in_user if in_question else in_system,
             progress=lambda progress: _show(progress, status),
         )
@@ -197,5 +214,8 @@ def _print(report: ExamplesReport) -> None:
             f"{cost.remembered_completion_tokens} out",
             markup=False,
         )
+        if cost.engine_seconds:
+            gpus = f", {cost.gpu_seconds:.0f} of GPUs" if cost.gpu_seconds else " on CPU"
+            output.print(f"    {cost.engine_seconds:.0f} s of engines{gpus}", markup=False)
     if report.eval_out is not None and not report.evaluation:
         notes().print("No document fell to evaluation; a larger --eval-share or another --seed changes that.")

@@ -65,13 +65,13 @@ def compare(context: typer.Context, runs: RunsArgument, json_output: JsonOption 
 
 
 def _print_found(found: FoundRuns) -> None:
-    from train.runs.facts import shown_steps
+    from train.runs.facts import shown_adapter, shown_steps
 
     lines = [
         (
             run.name,
             run.state,
-            run.record.adapter if run.record.result is None else run.record.result.adapter,
+            shown_adapter(run),
             shown_steps(run),
             _shown_loss(run),
             f"{run.record.started:%Y-%m-%d %H:%M}",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deploy.cli.context import cli_context, notes, print_json, quiet_stdout, results
 from deploy.cli.lifecycle import JsonOption
+from deploy.cli.sweep import check_sweep_options, sweep_over
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -56,11 +58,22 @@ def train(
     ] = False,
     run_name: Annotated[str | None, typer.Option(help="Go on with this run if it exists.")] = None,
     stable: Annotated[bool, typer.Option(help="Let NAME@stable mean the new version.")] = True,
+    sweep: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Train once for each combination of settings in this YAML file, and compare."
+        ),
+    ] = None,
+    publish: Annotated[bool, typer.Option(help="With --sweep: publish the best adapter.")] = True,
     plan: Annotated[bool, typer.Option("--plan", help="Train nothing: say what the run would read and take.")] = False,
     measure: Annotated[bool, typer.Option(help="With --plan: train three steps here, for speed and memory.")] = True,
     json_output: JsonOption = False,
 ) -> None:
-    """Fine-tune a LoRA adapter on Ray Train and publish it into the registry."""
+    """Fine-tune a LoRA adapter on Ray Train and publish it into the registry.
+
+    With --sweep several, of which the best is published; --run-name names the sweep, and --time-budget is each one's.
+    Exit code 3: some of them failed.
+    """
     settings = cli_context(context).load().settings
     from train.registry.names import check_name
     from train.types import TrainRequest
@@ -76,6 +89,10 @@ def train(
         gate=gate,
         skip_engine_check=skip_engine_check,
     )
+    check_sweep_options(sweep, publish=publish, plan=plan)
+    if sweep is not None:
+        sweep_over(sweep, request, settings=settings, publish=publish, json_output=json_output)
+        return
     if plan:
         with quiet_stdout(json_output):
             told = _forecast(request, settings=settings, measure=measure)
@@ -152,8 +169,15 @@ def _print_forecast(found: Forecast, *, max_length: int) -> None:
     output.print(f"adapter    {found.name} on {found.base}, {found.dtype}", markup=False)
     output.print(f"rows       {counted.rows} an epoch, {counted.tokens} tokens, {counted.supervised_tokens} learned")
     output.print(f"cut        {counted.cut_tokens} tokens of {counted.truncated_rows} rows at max_length {max_length}")
+    kind = "rows"
+    if (packed := found.packed) is not None:
+        kind = "sequences"
+        output.print(
+            f"packed     {packed.rows} rows into {packed.sequences} sequences of {packed.length} tokens, "
+            f"{packed.share:.1%} full"
+        )
     output.print(
-        f"steps      {found.steps} of {found.rows_per_step} rows over {found.workers} workers, {found.tokens} tokens"
+        f"steps      {found.steps} of {found.rows_per_step} {kind} over {found.workers} workers, {found.tokens} tokens"
     )
     if found.trial is None or found.seconds is None:
         output.print(f"measured   nothing: {found.reason}", markup=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -14,6 +15,9 @@ from safetensors.numpy import save_file
 from tests.models import build_tiny_llama
 from train.base_model import BaseModelFiles, describe_base
 from train.registry import AdapterRegistry, Provenance, publish_adapter
+
+if TYPE_CHECKING:
+    from train.prepare import PreparedRun
 
 Publish = Callable[..., None]
 AdapterMaker = Callable[..., Path]
@@ -117,6 +121,20 @@ def tiny_base(tiny_base_folder: Path) -> BaseModelFiles:
     return describe_base(tiny_base_folder, name="tiny")
 
 
+@pytest.fixture(scope="module")
+def process_group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A process group of one, as Ray Train gives a worker; a trainer wants it."""
+    import torch.distributed
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    place = tmp_path_factory.mktemp("group") / "store"
+    torch.distributed.init_process_group("gloo", init_method=f"file://{place}", rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
 @pytest.fixture
 def write_rows(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     """Write a chat dataset of question and answer pairs."""
@@ -130,3 +148,17 @@ def write_rows(tmp_path: Path) -> Iterator[Callable[..., Path]]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="module")
+def prepared(tiny_base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> PreparedRun:
+    """A run that is ready to start."""
+    from tests.train.workshop import ROWS, write_rows_of_spans
+    from train.prepare import prepare_run
+    from train.settings import TrainSettings
+    from train.types import TrainRequest
+
+    folder = tmp_path_factory.mktemp("prepared")
+    settings = TrainSettings(base_model=str(tiny_base_folder), storage_path=folder / "runs", dtype="float32")
+    request = TrainRequest(datasets=(str(write_rows_of_spans(folder / "rows.jsonl", range(ROWS))),), name="agro")
+    return prepare_run(request, settings=settings)

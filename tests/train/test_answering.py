@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.answering import answer_room, answered_rows, answering_tokens, last_answer
+from train.answering import answer_room, answered_rows, answering_work, last_answer
+from train.reserve import ForwardWork
 
 
 def split(mask: list[int]) -> tuple[list[int], list[int]] | None:
@@ -44,8 +45,8 @@ def test_the_rows_that_are_answered_are_spread_evenly(rows: int, most: int) -> N
     assert gaps.max() - gaps.min() <= 1
 
 
-def test_writing_costs_more_than_reading() -> None:
+def test_every_written_token_is_a_pass() -> None:
     mask = np.array([0] * 10 + [1] * 5, dtype=np.bool_)
     row = (np.arange(15, dtype=np.int32), mask)
     assert answer_room(5) == 18
-    assert answering_tokens([row, row]) == 2 * (10 + 20 * 18)
+    assert answering_work([row, row]) == ForwardWork(passes=1 + 18, tokens=10 + 18).times(2)

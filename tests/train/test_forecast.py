@@ -43,6 +43,18 @@ def test_a_run_is_foretold_by_steps_of_its_own(prepared: PreparedRun) -> None:
     assert not prepared.plan.settings.storage_path.exists()
 
 
+def test_packed_rows_are_foretold_as_sequences(prepared: PreparedRun, tmp_path: Path) -> None:
+    settings = prepared.plan.settings.model_copy(update={"packing": True, "packed_length": 1024, "max_steps": 3})
+    request = TrainRequest(datasets=(str(tmp_path / "rows.jsonl"),), name="agro")
+    packed = prepare_run(request, settings=settings)
+    found = forecast(packed, name="agro", measure=False)
+    assert found.packed is not None
+    assert (found.packed.rows, found.packed.length) == (ROWS, 1024)
+    assert found.packed.sequences == len(packed.rows.train) < ROWS / 4
+    assert found.packed.share == pytest.approx(found.statistics.tokens / 1024 / found.packed.sequences)
+    assert found.to_json()["packed"] == found.packed.to_json()
+
+
 def test_nothing_is_measured_where_it_is_not_wanted_or_there_is_no_gpu(prepared: PreparedRun) -> None:
     assert forecast(prepared, name="agro", measure=False).trial is None
     prepared.plan.settings.use_gpu = True

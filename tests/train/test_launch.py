@@ -44,7 +44,13 @@ def feed(monkeypatch: pytest.MonkeyPatch) -> tuple[ProgressFeed, list[TrainProgr
         return answer
 
     started = SimpleNamespace(remote=lambda: actor)
-    fake = SimpleNamespace(get=get, remote=lambda **_: lambda _: started, exceptions=ray.exceptions)
+    here = SimpleNamespace(get_node_id=lambda: f"{1:056x}")
+    fake = SimpleNamespace(
+        get=get,
+        remote=lambda **_: lambda _: started,
+        exceptions=ray.exceptions,
+        get_runtime_context=lambda: here,
+    )
     monkeypatch.setattr("indexer.board.ray", fake)
     heard: list[TrainProgress] = []
     return ProgressFeed(heard.append), heard

@@ -118,3 +118,14 @@ def test_an_error_is_the_last_line_and_the_exit_code(
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert last["exit_code"] == code
     assert says in last["error"]
+
+
+def test_a_sweep_that_cannot_start_is_the_last_line_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows, places = tmp_path / "none.jsonl", ["--set", f"registry={tmp_path}/r", "--set", f"storage_path={tmp_path}/s"]
+    assert main([str(rows), "--name", "a", "--sweep", str(tmp_path / "sweep.yaml")]) == NotFoundError.exit_code
+    assert "There is no sweep file" in json.loads(capsys.readouterr().out)["error"]
+    (tmp_path / "sweep.yaml").write_text("fields: {rank: [4, 65]}")
+    assert main([str(rows), "--name", "a", "--sweep", str(tmp_path / "sweep.yaml"), *places]) == InputError.exit_code
+    assert "The sweep's rank=65 cannot be used" in json.loads(capsys.readouterr().out)["error"]
+    assert main([str(rows), "--name", "a", "--no-publish"]) == InputError.exit_code
+    assert "--no-publish is for a sweep" in json.loads(capsys.readouterr().out)["error"]

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from transformers import AutoModelForCausalLM
 
 from tests.models import embedded_tokenizer
-from train.measuring import mean_f1, mean_loss
+from train.measuring import forward_cost, mean_f1, mean_loss
 from train.tokens import TokenRows
 from train.wording import token_f1
 
@@ -82,3 +82,9 @@ def test_rows_without_a_question_have_no_f1_and_no_loss_is_infinite(trainer: Any
     loss = mean_loss(trainer, rows, dtype="float32")
     assert loss is not None
     assert 0 < loss < 20
+
+
+def test_a_forward_pass_is_timed_apart_from_what_it_reads(trainer: Any) -> None:
+    cost = forward_cost(trainer, rows_of([([1] * 100, [2] * 100)]), dtype="float32")
+    assert 0 < cost.token_s < 1
+    assert 0 <= cost.pass_s < 10

@@ -23,6 +23,7 @@ def test_every_name_is_one_of_the_installed_packages() -> None:
 
 def test_what_leaves_an_adapter_servable_is_passed_on() -> None:
     check_lora_fields({"init_lora_weights": "orthogonal", "layers_to_transform": [0], "exclude_modules": ["lm_head"]})
+    check_lora_fields({"init_lora_weights": "pissa_niter_16"})
     check_trainer_fields(["report_to", "optim", "neftune_noise_alpha"], known=trainer_fields())
 
 
@@ -30,9 +31,11 @@ def test_what_leaves_an_adapter_servable_is_passed_on() -> None:
     ("field", "value", "says"),
     [
         ("r", 8, "set by train.rank"),
-        ("use_dora", True, "none of the fields that leave an adapter servable"),
+        ("use_dora", True, "vLLM 0.29 serves no DoRA"),
         ("modules_to_save", ["lm_head"], "none of the fields"),
-        ("init_lora_weights", "pissa", "changes the base model"),
+        ("init_lora_weights", "eva", "wants data of its own"),
+        ("init_lora_weights", "pissa_niter_", "init_lora_weights is 'pissa_niter_'"),
+        ("init_lora_weights", "pissa_fast", "use one of True, False"),
         ("init_lora_weights", 1, "init_lora_weights is 1"),
     ],
 )
@@ -45,7 +48,8 @@ def test_what_the_server_could_not_load_is_refused(field: str, value: JsonValue,
     ("name", "says"),
     [
         ("learning_rate", "decided by train.learning_rate"),
-        ("packing", "decided by the rows"),
+        ("packing", "decided by train.packing"),
+        ("assistant_only_loss", "decided by the rows"),
         ("neftune_noise_alfa", "no field of TRL's SFTConfig; neftune_noise_alpha is one"),
     ],
 )

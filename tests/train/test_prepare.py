@@ -8,6 +8,7 @@ import pytest
 
 from indexer.errors import InputError
 from train.prepare import prepare_run, training_dtype
+from train.reserve import ForwardWork
 from train.settings import TrainSettings
 from train.types import TrainRequest
 
@@ -42,6 +43,21 @@ def test_a_run_is_laid_out_without_ray(request_for: TrainRequest, settings: Trai
         ({"target_modules": ["query"]}, "targets query"),
         ({"workers": 0}, "0 workers"),
         ({"chat_template": Path("/nowhere.jinja")}, "nowhere.jinja cannot be read"),
+        (
+            {"rank": 40, "lora": {"init_lora_weights": "pissa"}},
+            "is published with rank 80, above the highest rank served, 64; train with rank 32,",
+        ),
+        (
+            {"lora": {"init_lora_weights": "olora"}, "use_gpu": True, "sharding": "fsdp2"},
+            "start out of the base's own weights; set train.quantization and train.sharding to none",
+        ),
+        (
+            {"lr_scheduler": "cosine_with_min_lr"},
+            "The schedule cosine_with_min_lr does not work with the options {}",
+        ),
+        ({"trainer": {"lr_scheduler_kwargs": "0.1"}}, "lr_scheduler_kwargs is '0.1'; give names and values"),
+        ({"attention": "flash_attention_2"}, "train.attention is flash_attention_2, which wants GPUs"),
+        ({"trainer": {"fsdp": True}}, "train.trainer.fsdp is decided by train.sharding"),
         ({"keep_best": True}, "train.keep_best goes by an evaluation dataset"),
         ({"early_stopping": 2}, "train.early_stopping goes by an evaluation dataset"),
     ],
@@ -108,7 +124,8 @@ def test_what_is_measured_at_the_end_is_read_before_and_its_cost_is_known(
     silent = settings.model_copy(update={"eval_answers": 0, "general_dataset": []})
     less = prepare_run(dataclasses.replace(asked, gate=None), settings=silent)
     assert less.rows.general is None
-    assert less.plan.measuring_tokens == 2 * len(whole.rows.evaluation.ids) < whole.plan.measuring_tokens
+    assert less.plan.measuring == ForwardWork(passes=3, tokens=len(whole.rows.evaluation.ids)).times(2)
+    assert less.plan.measuring.passes + 2 * 48 < whole.plan.measuring.passes
     other = settings.model_copy(update={"general_dataset": [str(held_out)]})
     assert len(prepare_run(request_for, settings=other).rows.general or ()) == 3
 

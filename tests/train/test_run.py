@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import re
@@ -34,7 +33,6 @@ from tests.train.workshop import (
     kill_a_worker,
     loss_on,
     workshop,
-    write_rows_of_spans,
 )
 from train.chat_template import training_template
 from train.engine.builds import installed_engines
@@ -47,57 +45,13 @@ from train.run import (
     TrainProgress,
     TrainRequest,
     TrainResult,
-    _claim_run,
     _new_run_name,
     _training_record,
 )
 from train.runs.stored import open_run
 from train.scores import measured_names
-from train.settings import TrainSettings
 
 __all__ = ["workshop"]
-
-
-@pytest.fixture(scope="module")
-def prepared(tiny_base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> PreparedRun:
-    """A run that is ready to start."""
-    folder = tmp_path_factory.mktemp("prepared")
-    settings = TrainSettings(base_model=str(tiny_base_folder), storage_path=folder / "runs", dtype="float32")
-    request = TrainRequest(datasets=(str(write_rows_of_spans(folder / "rows.jsonl", range(ROWS))),), name="agro")
-    return prepare_run(request, settings=settings)
-
-
-def _changed(prepared: PreparedRun, **settings: object) -> PreparedRun:
-    plan = dataclasses.replace(prepared.plan, settings=prepared.plan.settings.model_copy(update=settings))
-    return dataclasses.replace(prepared, plan=plan)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("rank", 8),
-        ("learning_rate", 1e-4),
-        ("lr_scheduler", "cosine"),
-        ("warmup_ratio", 0.5),
-        ("weight_decay", 0.1),
-        ("max_grad_norm", 2.0),
-        ("workers", 1),
-    ],
-)
-def test_a_run_is_not_gone_on_with_under_another_setting(prepared: PreparedRun, name: str, value: object) -> None:
-    _claim_run(prepared, run_name="claimed")
-    _claim_run(prepared, run_name="claimed")
-    with pytest.raises(ConflictError, match=f"exists with another {name};"):
-        _claim_run(_changed(prepared, **{name: value}), run_name="claimed")
-
-
-def test_a_run_is_not_gone_on_with_under_another_number_type_or_chat_template(prepared: PreparedRun) -> None:
-    _claim_run(prepared, run_name="typed")
-    other = dataclasses.replace(prepared, plan=dataclasses.replace(prepared.plan, dtype="bfloat16"))
-    with pytest.raises(ConflictError, match="exists with another dtype;"):
-        _claim_run(other, run_name="typed")
-    with pytest.raises(ConflictError, match="exists with another chat_template;"):
-        _claim_run(dataclasses.replace(prepared, template_sha256="0" * 64), run_name="typed")
 
 
 def test_the_chat_template_of_a_run_is_known_by_its_text(
@@ -284,6 +238,44 @@ def test_the_best_adapter_is_published_and_a_killed_worker_does_not_lose_it(work
     assert loss_on(adapted, workshop.held_out) == pytest.approx(measured[best], rel=0.02)
 
 
+@pytest.mark.long
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_a_packed_run_from_the_bases_own_weights_goes_on_and_is_published_plain(workshop: Workshop) -> None:
+    """PiSSA takes its start out of the base: the restarted worker takes the same, and what is served has none of it."""
+    heard: list[TrainProgress] = []
+    killed: list[int] = []
+
+    def kill_once(progress: TrainProgress) -> None:
+        heard.append(progress)
+        if progress.step >= 3 and not killed:
+            killed.append(kill_a_worker())
+
+    result = workshop.train(
+        run_name="packed",
+        progress=kill_once,
+        eval_dataset=workshop.held_out,
+        packing=True,
+        packed_length=768,
+        epochs=12,
+        save_steps=2,
+        learning_rate=2e-3,
+        lora={"init_lora_weights": "pissa_niter_4"},
+        lr_scheduler="cosine_with_min_lr",
+        trainer={"lr_scheduler_kwargs": {"min_lr_rate": 0.1}},
+    )
+    assert killed
+    assert (result.steps, result.stopped_early) == (result.planned_steps, False)
+    assert result.planned_steps < 12 * ROWS / 8 / 2
+    assert result.tokens == pytest.approx(12 * result.statistics.tokens, rel=0.15)
+    assert result.manifest.rank == 2 * workshop.settings.rank
+    assert result.scores["eval_gain"] > 0.2
+    base = AutoModelForCausalLM.from_pretrained(workshop.settings.base_model, dtype="float32")
+    assert result.scores["base_eval_loss"] == pytest.approx(loss_on(base, workshop.held_out), rel=1e-3)
+    adapted = PeftModel.from_pretrained(base, str(workshop.registry.path("agro", result.manifest.version)))
+    assert result.scores["eval_loss"] == pytest.approx(loss_on(adapted, workshop.held_out), rel=1e-3)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(150)
 def test_a_loss_that_is_no_number_ends_the_run_and_the_checkpoint_before_stays(workshop: Workshop) -> None:
@@ -340,7 +332,7 @@ def test_what_peft_says_with_an_adapter_vllm_says_too(
     """The same run, gone on with, trains nothing, and its adapter is held against fifty of PEFT's own answers."""
     adapter = workshop.registry.path("agro", undisturbed[0].manifest.version)
     asked = continued(workshop, adapter, rows=50, tokens=64)
-    monkeypatch.setattr("train.run.probe_rows", lambda _: asked)
+    monkeypatch.setattr("train.publish.probe_rows", lambda _: asked)
     result = workshop.train(run_name="undisturbed", engine_check=True, general_dataset=[])
     manifest = workshop.registry.resolve(result.manifest.ref)
     found = manifest.engine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from train.scores import measured_names, with_differences
+from train.scores import lower_is_better, measured_names, with_differences
 
 
 def test_gains_and_forgetting_are_against_the_base() -> None:
@@ -33,3 +33,14 @@ def test_gains_and_forgetting_are_against_the_base() -> None:
 )
 def test_what_a_run_measures(evaluation: bool, answers: bool, general: bool, expected: set[str]) -> None:
     assert measured_names(evaluation=evaluation, answers=answers, general=general) == expected
+
+
+def test_less_is_better_of_losses_and_forgetting_only() -> None:
+    names = measured_names(evaluation=True, answers=True, general=True)
+    assert {name for name in names if lower_is_better(name)} == {
+        "base_eval_loss",
+        "base_general_loss",
+        "eval_loss",
+        "general_loss",
+        "forgetting",
+    }

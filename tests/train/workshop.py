@@ -90,9 +90,20 @@ def workshop(tiny_base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
     """Two workers on a local Ray, and one dataset."""
     import ray
 
-    folder = tmp_path_factory.mktemp("workshop")
+    made = make_workshop(tmp_path_factory.mktemp("workshop"), base=tiny_base_folder)
+    with ray_environment(), ray_folder() as below:
+        owner = not ray.is_initialized()
+        if owner:
+            ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=str(below))
+        yield made
+        if owner:
+            ray.shutdown()
+
+
+def make_workshop(folder: Path, *, base: Path) -> Workshop:
+    """Write the datasets, and choose the settings."""
     settings = TrainSettings(
-        base_model=str(tiny_base_folder),
+        base_model=str(base),
         models_dir=folder / "models",
         registry=folder / "registry",
         storage_path=folder / "runs",
@@ -104,25 +115,37 @@ def workshop(tiny_base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
         dtype="float32",
         engine_check=False,
     )
-    made = Workshop(
+    return Workshop(
         folder=folder,
         dataset=write_rows_of_spans(folder / "rows.jsonl", range(ROWS)),
         held_out=write_rows_of_spans(folder / "held-out.jsonl", range(100, 105)),
         settings=settings,
         registry=AdapterRegistry(settings.registry),
     )
+
+
+@contextlib.contextmanager
+def ray_environment(**variables: str) -> Iterator[None]:
+    """What a Ray of a test is started with."""
+    fixed = {
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "HF_HUB_OFFLINE": "1",
+        # Ray Train looks at its workers every 2 s, of which every run waits for some.
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    }
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in (("RAY_AUTH_MODE", "disabled"), ("RAY_USAGE_STATS_ENABLED", "0"), ("HF_HUB_OFFLINE", "1")):
+        for name, value in {**fixed, **variables}.items():
             patch.setenv(name, value)
-        # Ray's sockets lie below this folder, and a socket's path may have 107 characters.
-        ray_folder = tempfile.mkdtemp(prefix="gw-", dir="/tmp")
-        owner = not ray.is_initialized()
-        if owner:
-            ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=ray_folder)
-        yield made
-        if owner:
-            ray.shutdown()
-        shutil.rmtree(ray_folder, ignore_errors=True)
+        yield
+
+
+@contextlib.contextmanager
+def ray_folder() -> Iterator[Path]:
+    """A folder for Ray: its sockets lie below it, and a socket's path may have 107 characters."""
+    folder = tempfile.mkdtemp(prefix="gw-", dir="/tmp")
+    yield Path(folder)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def loss_on(model: Callable[..., Any], dataset: Path) -> float:
@@ -164,10 +187,27 @@ def command_of(process: psutil.Process) -> str:
 
 def kill_a_worker() -> int:
     """Kill one Ray Train worker of this process's cluster; its process id."""
-    family = psutil.Process().children(recursive=True)
-    worker = next(child for child in family if "RayTrainWorker" in command_of(child))
+    worker = training_workers()[0]
     os.kill(worker.pid, signal.SIGKILL)
     return worker.pid
+
+
+def training_workers() -> list[psutil.Process]:
+    """The Ray Train workers of this process's cluster."""
+    return [child for child in psutil.Process().children(recursive=True) if "RayTrainWorker" in command_of(child)]
+
+
+@contextlib.contextmanager
+def held(processes: list[psutil.Process]) -> Iterator[None]:
+    """Let processes do nothing, so that a fast machine does not end a run before its time has come."""
+    try:
+        for process in processes:
+            process.suspend()
+        yield
+    finally:
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
 
 
 def end_leftovers(family: list[psutil.Process]) -> None:

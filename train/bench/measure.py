@@ -34,8 +34,9 @@ def measure(
     """
     with tempfile.TemporaryDirectory(prefix="graftwork-bench-") as scratch:
         folder = Path(scratch)
-        changes = {
+        changes: dict[str, object] = {
             "workers": 1,
+            "min_workers": None,
             "max_steps": steps,
             "save_steps": steps,
             "general_dataset": [],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import cast
 
 import httpx
@@ -14,25 +13,10 @@ from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 from pydantic import JsonValue
 
 from indexer.errors import GraftworkError, InputError, NotFoundError, UnavailableError
-from train.examples.costs import Costs, Usage
-from train.examples.journal import Journal, Key, Reply, digest
+from train.examples.journal import Key, Reply, digest
 from train.examples.request import Endpoint
-from train.examples.types import Message, Stage
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """One request.
-
-    Attributes:
-        chunk: Id of the chunk that it is about.
-        question: Number of the chunk's question; 0 where it is for all of them.
-        messages: What is sent.
-    """
-
-    chunk: str
-    question: int
-    messages: tuple[Message, ...]
+from train.examples.teacher import Ask, Books
+from train.examples.types import Stage
 
 
 class _NoAnswerError(Exception):
@@ -40,83 +24,69 @@ class _NoAnswerError(Exception):
 
 
 class Asker:
-    """Asks one endpoint for one run; `async with` closes its connections."""
+    """Asks one endpoint for one run."""
 
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        *,
-        journal: Journal,
-        costs: Costs,
-        fields: dict[str, JsonValue],
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, *, books: Books, fields: dict[str, JsonValue]) -> None:
         """Connect later.
 
         Args:
             endpoint: Where to ask, and how often.
-            journal: What is known already, and where what comes is kept.
-            costs: Where it is counted.
+            books: What is known already, and where what comes is kept and counted.
             fields: Of every request, besides model and messages.
         """
         self._endpoint = endpoint
-        self._journal = journal
-        self._costs = costs
+        self._books = books
         self._fields = fields
         self._in_a_row = 0
-        self._client = AsyncOpenAI(
-            base_url=endpoint.url,
-            api_key=endpoint.api_key,
-            max_retries=endpoint.retries,
-            timeout=endpoint.timeout_s,
-        )
         self.last_failure = ""
 
-    async def __aenter__(self) -> Asker:
-        """Return this."""
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """Close the connections."""
-        await self._client.close()
-
-    async def ask_all(
-        self, stage: Stage, asks: Sequence[Ask], *, progress: Callable[[int], None]
-    ) -> list[Reply | None]:
+    def ask_all(self, stage: Stage, asks: Sequence[Ask], *, progress: Callable[[int], None]) -> list[Reply | None]:
         """Return what came for each request, in their order; None for one that failed after its retries.
 
         Raises:
             UnavailableError: So many failed in a row that the others are not tried, or the endpoint takes no key.
             NotFoundError: It has no such model or address.
         """
+        return asyncio.run(self._ask_all(stage, asks, progress=progress))
+
+    async def _ask_all(
+        self, stage: Stage, asks: Sequence[Ask], *, progress: Callable[[int], None]
+    ) -> list[Reply | None]:
         replies: list[Reply | None] = [None] * len(asks)
         waiting = iter(enumerate(asks))
         done = 0
+        endpoint = self._endpoint
+        client = AsyncOpenAI(
+            base_url=endpoint.url,
+            api_key=endpoint.api_key,
+            max_retries=endpoint.retries,
+            timeout=endpoint.timeout_s,
+        )
 
         async def work() -> None:
             nonlocal done
             for place, ask in waiting:
-                replies[place] = await self._ask(stage, ask)
+                replies[place] = await self._ask(client, stage, ask)
                 done += 1
                 progress(done)
 
         try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(self._endpoint.concurrency, len(asks))):
+            async with client, asyncio.TaskGroup() as group:
+                for _ in range(min(endpoint.concurrency, len(asks))):
                     group.create_task(work())
         except ExceptionGroup as failed:
             ours = next((error for error in failed.exceptions if isinstance(error, GraftworkError)), None)
             raise ours or failed.exceptions[0] from failed
         return replies
 
-    async def _ask(self, stage: Stage, ask: Ask) -> Reply | None:
+    async def _ask(self, client: AsyncOpenAI, stage: Stage, ask: Ask) -> Reply | None:
         sent = cast(list[JsonValue], [dict(message) for message in ask.messages])
         request: dict[str, JsonValue] = {"model": self._endpoint.model, "messages": sent, **self._fields}
         key = Key(stage, ask.chunk, ask.question, digest(request))
-        if (known := self._journal.find(key)) is not None:
-            self._costs.remembered(stage, Usage(known.prompt_tokens, known.completion_tokens))
+        if (known := self._books.remembered(key)) is not None:
             return known
         try:
-            completion = await self._client.chat.completions.create(
+            completion = await client.chat.completions.create(
                 model=self._endpoint.model,
                 messages=cast(list[ChatCompletionMessageParam], sent),
                 extra_body=dict(self._fields),
@@ -126,13 +96,13 @@ class Asker:
             self._failed(stage, error)
             return None
         self._in_a_row = 0
-        self._costs.answered(stage, Usage(reply.prompt_tokens, reply.completion_tokens))
-        await asyncio.to_thread(self._journal.keep, reply)
+        self._books.count(reply)
+        await asyncio.to_thread(self._books.journal.keep, reply)
         return reply
 
     def _failed(self, stage: Stage, error: Exception) -> None:
         self.last_failure = sentence(error)
-        self._costs.failed(stage)
+        self._books.costs.failed(stage)
         self._in_a_row += 1
         url, model = self._endpoint.url, self._endpoint.model
         match error:
@@ -146,9 +116,10 @@ class Asker:
                 ) from error
         if self._in_a_row < self._endpoint.give_up_after:
             return
-        known = f"{len(self._journal)} answers are kept: run it again to go on from there"
         kind = InputError if isinstance(error, openai.BadRequestError) else UnavailableError
-        raise kind(f"{self._in_a_row} requests to {url} failed in a row, the last: {self.last_failure}; {known}.")
+        raise kind(
+            f"{self._in_a_row} requests to {url} failed in a row, the last: {self.last_failure}; {self._books.kept}."
+        )
 
 
 def sentence(error: Exception) -> str:

@@ -9,7 +9,7 @@ from train.examples.types import STAGES, Stage
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one answer, as the endpoint counted them; None where it did not."""
+    """Tokens of one answer, as the endpoint or the engine counted them; None where it did not."""
 
     prompt_tokens: int | None
     completion_tokens: int | None
@@ -28,6 +28,9 @@ class StageCost:
         remembered: Answers that the journal held.
         remembered_prompt_tokens: Tokens that those had read.
         remembered_completion_tokens: Tokens that those had written.
+        engine_seconds: Seconds that engines of our own were there for it in this run, of all engines together, their
+            start included; 0 with an endpoint.
+        gpu_seconds: The same of GPUs; 0 on CPU.
     """
 
     requests: int = 0
@@ -38,6 +41,8 @@ class StageCost:
     remembered: int = 0
     remembered_prompt_tokens: int = 0
     remembered_completion_tokens: int = 0
+    engine_seconds: float = 0.0
+    gpu_seconds: float = 0.0
 
     def answered(self, usage: Usage) -> StageCost:
         """Return the cost with an answer of this run."""
@@ -81,6 +86,15 @@ class Costs:
     def failed(self, stage: Stage) -> None:
         """Count a request that gave no answer."""
         self.stages[stage] = self.stages[stage].has_failed()
+
+    def engines_ran(self, stage: Stage, seconds: float, *, gpus: int) -> None:
+        """Count the seconds of engines, and of the GPUs that each of them took."""
+        cost = self.stages[stage]
+        self.stages[stage] = replace(
+            cost,
+            engine_seconds=round(cost.engine_seconds + seconds, 1),
+            gpu_seconds=round(cost.gpu_seconds + seconds * gpus, 1),
+        )
 
     @property
     def failures(self) -> int:

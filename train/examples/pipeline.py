@@ -6,14 +6,12 @@ that a run that was interrupted asks for what is missing and comes to the same r
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from indexer.errors import InputError
 from indexer.passages import Passage
-from train.examples.asking import Ask, Asker
 from train.examples.choosing import choose_chunks
 from train.examples.costs import Costs
 from train.examples.journal import open_journal
@@ -23,8 +21,9 @@ from train.examples.prompts import ANSWER_PROMPT, closed_book_messages, question
 from train.examples.raft import raft_row, with_golden
 from train.examples.repeated import without_repeated
 from train.examples.report import ExamplesReport
-from train.examples.request import Endpoint, ExamplesRequest, request_fields
+from train.examples.request import ExamplesRequest
 from train.examples.splitting import on_side, side_of
+from train.examples.teacher import Ask, Books, Teacher
 from train.examples.types import Answered, Corpus, Layout, Question, Rejection, Row
 from train.examples.writing import write_rows
 
@@ -47,7 +46,7 @@ def write_examples(
     request: ExamplesRequest,
     *,
     corpus: Corpus,
-    endpoint: Endpoint,
+    teacher: Callable[[Books], Teacher],
     layout: Layout,
     progress: Callable[[Progress], None],
 ) -> ExamplesReport:
@@ -56,7 +55,7 @@ def write_examples(
     Args:
         request: What to write; `request.check_request` has passed it.
         corpus: The collection.
-        endpoint: What is asked.
+        teacher: Gives what is asked, of the run's journal and costs.
         layout: How passages are shown, to the model that answers and in the rows.
         progress: Told what is done.
 
@@ -64,18 +63,12 @@ def write_examples(
         InputError: There is nothing to ask about, no row is left, or the journal is none.
         ConflictError: Another run writes there, or the collection was replaced meanwhile.
         NotFoundError: The endpoint has no such model.
-        UnavailableError: The endpoint cannot be used, or a file cannot be written.
+        UnavailableError: The endpoint or the engine cannot be used, or a file cannot be written.
     """
     with open_journal(request.journal) as journal:
         costs = Costs()
-        fields = request_fields(endpoint, max_tokens=request.max_tokens)
-
-        async def run() -> tuple[tuple[Passage, ...], _Made, str]:
-            async with Asker(endpoint, journal=journal, costs=costs, fields=fields) as asker:
-                work = _Work(request, corpus=corpus, asker=asker, layout=layout, progress=progress)
-                return *await work.run(), asker.last_failure
-
-        chunks, made, last_failure = asyncio.run(run())
+        asked = teacher(Books(journal, costs))
+        chunks, made = _Work(request, corpus=corpus, teacher=asked, layout=layout, progress=progress).run()
         sides = {side: tuple(row for row in made.rows if row.side == side) for side in ("training", "evaluation")}
         report = ExamplesReport(
             collection=corpus.name,
@@ -86,7 +79,7 @@ def write_examples(
             evaluation=sides["evaluation"],
             rejected=tuple(made.rejected),
             costs=dict(costs.stages),
-            last_failure=last_failure,
+            last_failure=asked.last_failure,
             out=str(request.out),
             eval_out=str(request.eval_out) if request.eval_share else None,
         )
@@ -119,41 +112,39 @@ class _Work:
         request: ExamplesRequest,
         *,
         corpus: Corpus,
-        asker: Asker,
+        teacher: Teacher,
         layout: Layout,
         progress: Callable[[Progress], None],
     ) -> None:
         self._request = request
         self._corpus = corpus
-        self._asker = asker
+        self._teacher = teacher
         self._layout = layout
         self._progress = progress
         self._made = _Made([], [])
 
-    async def run(self) -> tuple[tuple[Passage, ...], _Made]:
+    def run(self) -> tuple[tuple[Passage, ...], _Made]:
         request, corpus = self._request, self._corpus
         self._progress(Progress("reading chunks", 0, request.chunks))
-        chunks = await asyncio.to_thread(
-            lambda: choose_chunks(corpus.places(), count=request.chunks, seed=request.seed, read=corpus.read)
-        )
+        chunks = choose_chunks(corpus.places(), count=request.chunks, seed=request.seed, read=corpus.read)
         if not chunks:
             raise InputError(
                 f"Collection {corpus.name!r} has no chunk of this tenant that is long enough to ask about; "
                 "see what `graftwork documents list` shows."
             )
-        questions, repeated = without_repeated(self._kept(await self._questions(chunks), judge_question))
+        questions, repeated = without_repeated(self._kept(self._questions(chunks), judge_question))
         self._made.rejected += repeated
-        answers = await self._answers(questions, await self._passages(questions))
+        answers = self._answers(questions, self._passages(questions))
         answers = self._kept(answers, lambda answered: judge_answer(answered, threshold=request.grounded))
         if request.closed_book is not None:
-            answers = await self._not_known(answers, threshold=request.closed_book)
+            answers = self._not_known(answers, threshold=request.closed_book)
         self._made.rows += self._kept_rows(answers)
         return chunks, self._made
 
-    async def _questions(self, chunks: Sequence[Passage]) -> list[Question]:
+    def _questions(self, chunks: Sequence[Passage]) -> list[Question]:
         count = self._request.questions_per_chunk
         asks = [Ask(chunk.chunk_id, 0, questions_messages(chunk, count=count)) for chunk in chunks]
-        replies = await self._asker.ask_all("questions", asks, progress=self._told("questions", len(asks)))
+        replies = self._teacher.ask_all("questions", asks, progress=self._told("questions", len(asks)))
         questions: list[Question] = []
         for chunk, reply in zip(chunks, replies, strict=True):
             if reply is None:
@@ -165,7 +156,7 @@ class _Work:
             questions += [Question(text, number, chunk, side) for number, text in enumerate(read, start=1)]
         return questions
 
-    async def _passages(self, questions: Sequence[Question]) -> list[tuple[Passage, ...]]:
+    def _passages(self, questions: Sequence[Question]) -> list[tuple[Passage, ...]]:
         """What is found for each question on its own side, its golden chunk among it, last where it was not found."""
         request = self._request
         found: list[tuple[Passage, ...]] = []
@@ -173,7 +164,7 @@ class _Work:
         told = self._told("searching", len(questions))
         for start in range(0, len(questions), _SEARCH_BATCH):
             batch = questions[start : start + _SEARCH_BATCH]
-            results = await asyncio.to_thread(self._corpus.search, [question.text for question in batch], k=k)
+            results = self._corpus.search([question.text for question in batch], k=k)
             for question, passages in zip(batch, results, strict=True):
                 ours = on_side(
                     passages, question.side, golden=question.golden, seed=request.seed, share=request.eval_share
@@ -182,7 +173,7 @@ class _Work:
             told(len(found))
         return found
 
-    async def _answers(self, questions: Sequence[Question], found: Sequence[tuple[Passage, ...]]) -> list[Answered]:
+    def _answers(self, questions: Sequence[Question], found: Sequence[tuple[Passage, ...]]) -> list[Answered]:
         shown = [
             with_golden(passages, [question.golden], k=self._request.passages)
             for question, passages in zip(questions, found, strict=True)
@@ -195,14 +186,14 @@ class _Work:
             )
             for question, passages in zip(questions, shown, strict=True)
         ]
-        replies = await self._asker.ask_all("answer", asks, progress=self._told("answers", len(asks)))
+        replies = self._teacher.ask_all("answer", asks, progress=self._told("answers", len(asks)))
         return [
             Answered(question, passages, given, reply.text, reply.cut)
             for question, passages, given, reply in zip(questions, found, shown, replies, strict=True)
             if reply is not None
         ]
 
-    async def _not_known(self, answers: Sequence[Answered], *, threshold: float) -> list[Answered]:
+    def _not_known(self, answers: Sequence[Answered], *, threshold: float) -> list[Answered]:
         """Those that are not answered as well without passages; one that could not be asked about is left out."""
         asks = [
             Ask(
@@ -212,7 +203,7 @@ class _Work:
             )
             for answered in answers
         ]
-        replies = await self._asker.ask_all("closed_book", asks, progress=self._told("closed book", len(asks)))
+        replies = self._teacher.ask_all("closed_book", asks, progress=self._told("closed book", len(asks)))
         kept: list[Answered] = []
         for answered, reply in zip(answers, replies, strict=True):
             if reply is None:

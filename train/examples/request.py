@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 from urllib.parse import urlsplit
 
 from pydantic import JsonValue
 
 from indexer.errors import ConflictError, InputError, NotFoundError
+from train.base_model import BaseModelFiles
 
 # What the pipeline itself decides of a request.
 _OURS = ("model", "messages", "stream", "stream_options", "n")
+# Arguments of vLLM that something else decides, and what.
+_OWNED_ARGUMENTS = {
+    "model": "--offline",
+    "tokenizer": "--offline",
+    "max_num_seqs": "--concurrency",
+    "enable_log_requests": "the run itself: no request is logged",
+    "runner": "the run itself",
+    "task_type": "the run itself",
+}
 _MOST_QUESTIONS, _MOST_PASSAGES, _MOST_CONCURRENT = 20, 50, 1024
 
 
@@ -40,6 +51,31 @@ class Endpoint:
     timeout_s: float = 120.0
     give_up_after: int = 5
     fields: dict[str, JsonValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Offline:
+    """The model that questions and answers come from, without a server.
+
+    Attributes:
+        base: Its checkpoint, at a path that all nodes with engines have.
+        accelerator: Where its engines run.
+        engines: How many; None takes one on the CPU, or one on each free GPU.
+        concurrency: Requests that one engine works on at once.
+        give_up_after: Requests that fail in a row before all is given up.
+        fields: Sampling parameters of vLLM for every request; one that is null is left out, ours among them.
+        engine: Arguments of vLLM.
+        environment: Environment variables of the engine processes.
+    """
+
+    base: BaseModelFiles
+    accelerator: Literal["cpu", "gpu"]
+    engines: int | None = None
+    concurrency: int = 32
+    give_up_after: int = 5
+    fields: dict[str, JsonValue] = field(default_factory=dict)
+    engine: dict[str, JsonValue] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +126,22 @@ class ExamplesRequest:
         return self.out.with_name(f"{self.out.name}.work")
 
 
-def check_request(request: ExamplesRequest, endpoint: Endpoint) -> None:
+def check_request(request: ExamplesRequest, teacher: Endpoint | Offline) -> None:
     """See that the work can be begun.
 
     Raises:
-        InputError: A value is out of range.
+        InputError: A value is out of range, or the model has no chat template.
         NotFoundError: The output's folder is not there.
         ConflictError: The output is there and was not written from a journal beside it.
     """
-    _check_endpoint(endpoint)
+    if isinstance(teacher, Endpoint):
+        _check_endpoint(teacher)
+    else:
+        _check_offline(teacher)
+    _within("--concurrency", teacher.concurrency, 1, _MOST_CONCURRENT)
+    _within("--give-up-after", teacher.give_up_after, 1, 1_000_000)
+    if taken := [name for name in _OURS if name in teacher.fields]:
+        raise InputError(f"--fields sets {taken[0]!r}, which is not for it to set.")
     _within("--chunks", request.chunks, 1, 1_000_000)
     _within("--questions-per-chunk", request.questions_per_chunk, 1, _MOST_QUESTIONS)
     _within("--passages", request.passages, 1, _MOST_PASSAGES)
@@ -125,12 +168,20 @@ def _check_endpoint(endpoint: Endpoint) -> None:
         valid = False
     if not valid:
         raise InputError(f"--base-url is {endpoint.url!r}; give an address such as https://host/v1.")
-    _within("--concurrency", endpoint.concurrency, 1, _MOST_CONCURRENT)
     _within("--retries", endpoint.retries, 0, 100)
     _within("--timeout", endpoint.timeout_s, 0.1, 86_400)
-    _within("--give-up-after", endpoint.give_up_after, 1, 1_000_000)
-    if taken := [name for name in _OURS if name in endpoint.fields]:
-        raise InputError(f"--fields sets {taken[0]!r}, which is not for it to set.")
+
+
+def _check_offline(offline: Offline) -> None:
+    if offline.base.chat_template_hash is None:
+        raise InputError(f"{offline.base.name} has no chat template; name an instruct model with --offline.")
+    if offline.engines is not None:
+        _within("--engines", offline.engines, 1, _MOST_CONCURRENT)
+    if owned := [name for name in offline.engine if name in _OWNED_ARGUMENTS]:
+        raise InputError(f"--engine sets {owned[0]!r}, which is set by {_OWNED_ARGUMENTS[owned[0]]}.")
+    limit = offline.fields.get("max_tokens", 1)
+    if not isinstance(limit, int) or limit < 1:
+        raise InputError(f"--fields sets max_tokens to {limit!r}, and an engine needs a number; give --max-tokens.")
 
 
 def _within(option: str, value: float, low: float, high: float) -> None:
@@ -155,22 +206,22 @@ def _check_out(request: ExamplesRequest) -> None:
         )
 
 
-def request_fields(endpoint: Endpoint, *, max_tokens: int) -> dict[str, JsonValue]:
+def request_fields(given: Mapping[str, JsonValue], *, max_tokens: int) -> dict[str, JsonValue]:
     """Return the fields of every request besides model and messages; those set to null are left out."""
-    fields: dict[str, JsonValue] = {"max_tokens": max_tokens, "temperature": 0.0, **endpoint.fields}
+    fields: dict[str, JsonValue] = {"max_tokens": max_tokens, "temperature": 0.0, **given}
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def parse_fields(text: str) -> dict[str, JsonValue]:
-    """Read `--fields`.
+def parse_fields(text: str, *, option: str = "--fields") -> dict[str, JsonValue]:
+    """Read an option that is a JSON object.
 
     Raises:
-        InputError: It is no JSON object.
+        InputError: It is none.
     """
     try:
         given = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"--fields {text[:60]!r} is not JSON: {error}.") from error
+        raise InputError(f"{option} {text[:60]!r} is not JSON: {error}.") from error
     if not isinstance(given, dict):
-        raise InputError(f"--fields {text[:60]!r} is no object; write it as '{{\"seed\": 1}}'.")
+        raise InputError(f"{option} {text[:60]!r} is no object; write it as '{{\"seed\": 1}}'.")
     return cast(dict[str, JsonValue], given)

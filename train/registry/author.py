@@ -1,8 +1,9 @@
-"""Who changes a registry, for its events and manifests."""
+"""Who changes a registry and with what, for its events and manifests."""
 
 from __future__ import annotations
 
 import getpass
+import importlib.metadata
 import os
 
 
@@ -12,3 +13,11 @@ def user_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return f"uid {os.getuid()}"
+
+
+def code_version() -> str:
+    """The version of Graftwork that runs."""
+    try:
+        return importlib.metadata.version("graftwork")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"

@@ -54,6 +54,7 @@ class TrainingRecord(_Record):
     dtype: str = Field(description="Number type of weights and arithmetic.")
     stopped_early: bool = Field(description="The time budget or early stopping ended the run before the planned steps.")
     best_step: int | None = Field(None, description="Step after which the adapter was taken; null: after the last one.")
+    sweep: str | None = Field(None, description="Name of the sweep that the run was the best of; null: of none.")
 
 
 class EngineRecord(_Record):

@@ -6,7 +6,6 @@ index again last. One that dies on the way leaves nothing that readers see, and 
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from pathlib import Path
 from indexer.errors import ConflictError, UnavailableError
 from train.base_model import BaseModelFiles
 from train.registry.adapter_config import read_adapter_config
-from train.registry.author import user_name
+from train.registry.author import code_version, user_name
 from train.registry.changes import add_version
 from train.registry.checks import check_servable, check_tensors
 from train.registry.index import RegistryIndex
@@ -78,7 +77,7 @@ def publish_adapter(
         unverified=provenance.unverified,
         created_at=datetime.now(UTC),
         created_by=who,
-        code_version=_code_version(),
+        code_version=code_version(),
     )
     _write_manifest(registry.storage, folder, manifest)
     registry.change(lambda index: (_with_version(index, manifest, make_stable=make_stable, who=who), None))
@@ -134,10 +133,3 @@ def _with_version(index: RegistryIndex, manifest: AdapterManifest, *, make_stabl
         before=None if stable is None else f"{stable} stable",
         after=f"{manifest.version}{' stable' if entry.stable == manifest.version else ''}",
     )
-
-
-def _code_version() -> str:
-    try:
-        return importlib.metadata.version("graftwork")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"

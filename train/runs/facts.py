@@ -16,12 +16,14 @@ def facts(run: Run) -> Facts:
     record, result = run.record, run.record.result
     found = [
         ("state", shown_state(run)),
-        ("adapter", record.adapter if result is None else result.adapter),
+        ("adapter", shown_adapter(run)),
         ("base", record.base),
         ("datasets", f"{' '.join(record.datasets)}, {record.rows} rows an epoch"),
     ]
     if record.eval_datasets:
         found.append(("evaluation", " ".join(record.eval_datasets)))
+    if record.sweep is not None:
+        found.append(("sweep", record.sweep))
     found.append(("started", f"{record.started:%Y-%m-%d %H:%M:%S %Z}"))
     if record.resumed is not None:
         found.append(("resumed", f"{record.resumed:%Y-%m-%d %H:%M:%S %Z}"))
@@ -35,6 +37,12 @@ def facts(run: Run) -> Facts:
         found.append(("tokens", f"{result.tokens} at {result.tokens_per_s:.0f} per second"))
         found.append(("time", f"{result.seconds:.0f} s, {result.train_seconds:.0f} s of them in steps"))
     return tuple(found)
+
+
+def shown_adapter(run: Run) -> str:
+    """Return the version that was published, or the name alone."""
+    result = run.record.result
+    return run.record.adapter if result is None or result.adapter is None else result.adapter
 
 
 def shown_state(run: Run) -> str:

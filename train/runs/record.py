@@ -15,6 +15,8 @@ from train.runs.driver import Driver
 API_VERSION: Final = "graftwork.dev/v1"
 RECORD_FILE, PROGRESS_FILE = "run.json", "progress.jsonl"
 CURVE_FILE, PAGE_FILE = "loss.png", "page.html"
+# What lies beside the runs, in a folder of its own, for a sweep over some of them.
+SWEEP_FILE = "sweep.json"
 WrittenState = Literal["running", "finished", "failed", "interrupted"]
 
 
@@ -23,11 +25,11 @@ class RunResult:
     """What came of a finished run; see `TrainResult` for the meaning of the fields.
 
     Attributes:
-        adapter: Reference of the version that was published, such as 'agronomy@3'.
+        adapter: Reference of the version that was published, such as 'agronomy@3'; None: it was not.
         scores: What its manifest says of its quality, such as eval_loss.
     """
 
-    adapter: str
+    adapter: str | None
     steps: int
     planned_steps: int
     seconds: float
@@ -62,6 +64,7 @@ class RunRecord:
         state: How it stood when this was written; a driver that is killed leaves 'running'.
         reason: Why it failed.
         result: What came of it; None before its end.
+        sweep: Name of the sweep that it is a trial of; None: of none.
     """
 
     name: str
@@ -80,6 +83,7 @@ class RunRecord:
     state: WrittenState
     reason: str | None = None
     result: RunResult | None = None
+    sweep: str | None = None
     api_version: Literal["graftwork.dev/v1"] = API_VERSION
 
     def to_json(self) -> dict[str, JsonValue]:

@@ -145,6 +145,18 @@ class Recording:
             logger.warning("the end of the run is not kept whole in %s (%s)", self._folder, error)
 
 
+def note_published(folder: Path, *, adapter: str) -> None:
+    """Note that the adapter of a finished run was published, as which version; logged where that cannot be."""
+    try:
+        record = read_record(folder)
+        if record.result is not None:
+            published = dataclasses.replace(record.result, adapter=adapter)
+            write_record(folder, dataclasses.replace(record, result=published))
+            replace_file(folder / PAGE_FILE, render_page(read_run(folder)).encode())
+    except (OSError, GraftworkError) as error:
+        logger.warning("that %s was published is not noted in %s (%s)", adapter, folder, error)
+
+
 def _before(folder: Path) -> RunRecord | None:
     try:
         return read_record(folder)
@@ -180,4 +192,5 @@ def _begun(
         resumed=None if before is None else now,
         driver=this_driver(),
         state="running",
+        sweep=request.sweep,
     )

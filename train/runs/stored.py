@@ -13,7 +13,7 @@ from indexer.errors import GraftworkError, InputError, NotFoundError, system_cau
 from train.registry.names import check_name
 from train.runs.driver import is_gone
 from train.runs.progress_file import read_progress
-from train.runs.record import CURVE_FILE, PAGE_FILE, RunRecord, WrittenState, read_record
+from train.runs.record import CURVE_FILE, PAGE_FILE, SWEEP_FILE, RunRecord, WrittenState, read_record
 from train.types import TrainProgress
 
 ShownState = Literal[WrittenState, "unknown"]
@@ -111,13 +111,14 @@ class FoundRuns:
 
 
 def find_runs(storage: Path) -> FoundRuns:
-    """Read every run of a folder; nothing where there is no folder.
+    """Read every run of a folder, those of sweeps too; nothing where there is no folder.
 
     Raises:
         InputError: The folder cannot be read.
     """
     try:
-        folders = sorted(path for path in storage.iterdir() if path.is_dir() and not path.name.startswith("."))
+        visible = (path for path in storage.iterdir() if path.is_dir() and not path.name.startswith("."))
+        folders = sorted(path for path in visible if not (path / SWEEP_FILE).is_file())
     except FileNotFoundError:
         return FoundRuns((), ())
     except OSError as error:

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from deploy.cli.main import app
 from indexer.errors import ConflictError, InputError, NotFoundError
+from tests.stack import build_tiny_adapter
 from tests.train.conftest import write_adapter, write_checkpoint
 
 
@@ -41,6 +42,18 @@ def test_an_adapter_goes_in_and_out(config: Path, tmp_path: Path) -> None:
     ).read_bytes()
     with pytest.raises(ConflictError, match="not an empty folder; give one that is empty or does not exist"):
         adapters(config, "export", "guest@1", str(tmp_path / "out"))
+
+
+def test_a_version_is_merged_into_its_base(tmp_path: Path, tiny_base: Path) -> None:
+    config = tmp_path / "graftwork.yaml"
+    settings = {"home": str(tmp_path / "home"), "train": {"base_model": str(tiny_base)}}
+    config.write_text(json.dumps(settings))
+    adapters(config, "import", str(build_tiny_adapter(tiny_base, tmp_path / "a", seed=1)), "--name", "guest")
+    merged = adapters(config, "merge", "guest@stable", "--into", str(tmp_path / "merged"))
+    assert (merged["adapter"], merged["dtype"], merged["folder"]) == ("guest@1", "bfloat16", str(tmp_path / "merged"))
+    assert (tmp_path / "merged" / "model.safetensors").is_file()
+    with pytest.raises(ConflictError, match="not an empty folder"):
+        adapters(config, "merge", "guest@1", "--into", str(tmp_path / "merged"))
 
 
 def test_weights_that_can_run_code_are_refused_with_a_way_out(config: Path, tmp_path: Path) -> None:

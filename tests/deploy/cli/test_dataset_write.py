@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from indexer.embedding.embedder import Embedder
 from indexer.embedding.files import EMBEDDED_NAME
 from indexer.errors import ConflictError, InputError, NotFoundError, PartialError, UnavailableError
 from indexer.store.milvus import MilvusStore
-from tests.deploy.cli.test_main import run, settings_file
+from tests.deploy.cli.test_main import COMMAND, environment, run, settings_file
+from tests.home import wait_until
 from tests.indexer.conftest import milvus_lite
 from tests.indexer.making import chunk
+from tests.stack import engine_cache
 from tests.train.examples.making import SmallEndpoint, fact, lines, running_endpoint
 
 DOCUMENTS = 8
@@ -124,6 +127,29 @@ def test_what_cannot_be_is_refused_before_anything_is_asked(
     assert endpoint.tries == 0
 
 
+@pytest.mark.parametrize(
+    ("arguments", "error", "said"),
+    [
+        ((), InputError, "Nothing is named that writes the rows; give --model, or --offline."),
+        (("--model", "m", "--engines", "1"), InputError, "--engines is for engines of our own; give --offline, too."),
+        (("--offline", "m", "--model", "m"), InputError, "--model is of an endpoint; leave out that or --offline."),
+        (("--offline", "m", "--api-key-env", "KEY"), InputError, "--api-key-env is of an endpoint"),
+        (("--offline", "m", "--engine", "{"), InputError, "--engine '{' is not JSON"),
+        (("--offline", "m", "--engine", '{"dtpye": "float32"}'), InputError, "did you mean dtype?"),
+        (("--offline", "m", "--fields", '{"max_completion_tokens": 9}'), InputError, "is no sampling parameter"),
+        (("--offline", "/absent/model"), NotFoundError, "There is no base model folder /absent/model"),
+    ],
+)
+def test_the_two_ways_are_told_apart_before_anything_starts(
+    tmp_path: Path, arguments: tuple[str, ...], error: type[InputError], said: str
+) -> None:
+    given = ("--collection", "harbour", "--out", str(tmp_path / "rows.jsonl"), *arguments)
+    done = run(tmp_path, "--config", settings_file(tmp_path), "dataset", "write", *given)
+    assert done.returncode == error.exit_code, done.stderr
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_rows_of_others_are_not_replaced_and_no_instance_is_told(tmp_path: Path, milvus: str) -> None:
     nobody = write(tmp_path, milvus)
     assert nobody.returncode == UnavailableError.exit_code
@@ -132,3 +158,47 @@ def test_rows_of_others_are_not_replaced_and_no_instance_is_told(tmp_path: Path,
     done = write(tmp_path, milvus, "--base-url", "http://127.0.0.1:9/v1")
     assert done.returncode == ConflictError.exit_code
     assert (tmp_path / "rows.jsonl").read_text() == "mine\n"
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_engines_write_rows_and_a_killed_run_is_gone_on_with(tmp_path: Path, milvus: str, tiny_base: Path) -> None:
+    config = settings_file(
+        tmp_path, indexer={"milvus_uri": milvus}, deploy={"start_milvus": False, "object_store_mib": 100}
+    )
+    # What a model of random weights would never say.
+    choice = ["Was the hawser tarred in the autumn?", "Does the harbour master keep the ledger of the anchor chain?"]
+    given = (
+        *("--config", config, "dataset", "write", "--collection", "harbour", "--out", str(tmp_path / "rows.jsonl")),
+        *("--tenant", "t", "--offline", str(tiny_base), "--concurrency", "4", "--max-tokens", "80"),
+        *("--eval-share", "0"),
+        *("--fields", json.dumps({"structured_outputs": {"choice": choice}})),
+    )
+    journal = tmp_path / "rows.jsonl.work"
+    variables = {**environment(tmp_path), **engine_cache()}
+    with subprocess.Popen([*COMMAND, *given], cwd="/", env=variables) as killed:
+        wait_until(lambda: journal.exists() and b"\n" in journal.read_bytes(), what="an answer")
+        killed.kill()
+    begun = lines(journal)
+    assert 1 <= len(begun) < 2 * DOCUMENTS
+
+    done = subprocess.run(
+        [*COMMAND, *given], cwd="/", env=variables, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    journal_lines = lines(journal)
+    assert journal_lines[: len(begun)] == begun
+    questions = [line for line in journal_lines if line["stage"] == "questions"]
+    assert len(questions) == len({line["request"] for line in questions}) == 2 * DOCUMENTS
+    told = [line for line in done.stdout.splitlines() if line.startswith("questions: ")]
+    assert told[0].startswith(f"questions: {2 * DOCUMENTS - len(begun)} answers, ")
+    assert f"; {len(begun)} from the journal, " in told[0]
+    assert done.stdout.count(" s of engines on CPU\n") == 2
+    assert not list((tmp_path / "home" / "run").glob("transient/*"))
+
+    again = run(tmp_path, *given, "--json")
+    costs = json.loads(again.stdout)["costs"]
+    assert (costs["questions"]["requests"], costs["answer"]["requests"]) == (0, 0)
+    assert costs["answer"]["engine_seconds"] == 0
+    assert lines(journal) == journal_lines

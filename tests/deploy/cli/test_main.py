@@ -76,6 +76,7 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
         "adapters show",
         "adapters import",
         "adapters export",
+        "adapters merge",
         "specialists apply",
         *(f"collections {verb}" for verb in ("list", "show", "diff", "rollback", "prune", "evaluate")),
         *(f"documents {verb}" for verb in ("list", "show", "delete")),
@@ -95,6 +96,9 @@ def test_every_verb_has_help(tmp_path: Path, verb: str) -> None:
     [
         (["adapters", "show", "absent@3"], 6, "There is no adapter 'absent'"),
         (["adapters", "import", "/absent", "--name", "a"], 6, "There is no adapter folder /absent"),
+        (["adapters", "merge", "absent@3", "--into", "/tmp/graftwork-merged"], 6, "There is no adapter 'absent'"),
+        (["adapters", "merge", "absent@3", "--into", "/absent/merged"], 6, "There is no folder /absent"),
+        (["adapters", "merge", "absent@3", "--into", "/tmp"], 5, "/tmp is not an empty folder"),
         (["specialists", "apply", "/absent.json"], 6, "/absent.json cannot be read"),
         (["specialists", "remove", "absent"], 6, "There is no specialist 'absent'"),
         (["ask", "Why?", "--specialist", "s"], 4, "start it with `graftwork up`"),

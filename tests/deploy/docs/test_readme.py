@@ -11,6 +11,9 @@ import typer.main
 
 from deploy.cli.main import app
 from deploy.docs.blocks import all_commands, read_blocks
+from train.settings import TrainSettings
+from train.sweep.spec import read_spec
+from train.sweep.trials import make_trials, shown_value
 
 ROOT = Path(__file__).parents[3]
 DOCUMENTS = sorted(
@@ -72,3 +75,20 @@ def test_a_shown_command_exists_with_its_options(document: str, command: str) ->
         command_ = command_.commands[arguments[0]]
         arguments = arguments[1:]
     command_.make_context(words[-1], arguments)
+
+
+def test_the_readme_shows_a_sweep_with_a_row_for_each_of_its_trials_and_a_star_for_the_best() -> None:
+    text, file = (ROOT / "README.md").read_text(), ROOT / "deploy" / "docs" / "sweep.yaml"
+    assert f"```yaml\n{file.read_text()}```" in text
+    trials = make_trials(read_spec(file), name="agronomy-sweep", base=TrainSettings())
+    printed = text[text.index("<!-- run: sweep -->") :].split("```")[1].splitlines()
+    header = printed[2].split()
+    assert header == ["best", "rank", "learning_rate", "eval_loss", "loss", "steps", "seconds", "run"]
+    rows = [line.lstrip("* ").split() for line in printed[3 : 3 + len(trials)]]
+    assert {row[-1]: row[:2] for row in rows} == {
+        trial.run: [shown_value(trial.values[field]) for field in header[1:3]] for trial in trials
+    }
+    losses = [float(row[2]) for row in rows]
+    assert losses == sorted(losses)
+    assert [line.startswith("*") for line in printed[3 : 3 + len(trials)]] == [True, False, False, False]
+    assert f"published  agronomy@1, of the run {rows[0][-1]}" in printed

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from indexer.passages import Passage
 from indexer.types import ChunkPlace
-from train.examples.request import Endpoint, ExamplesRequest
+from train.examples.asking import Asker
+from train.examples.request import Endpoint, ExamplesRequest, request_fields
+from train.examples.teacher import Books
 from train.examples.types import Answered, Message, Question
 from train.wording import words
 
@@ -190,6 +192,11 @@ class SmallEndpoint:
     def settings(self, **changes: object) -> Endpoint:
         fields: dict[str, object] = {"url": self.url, "model": "teacher", "api_key": "k", "retries": 0, "timeout_s": 20}
         return Endpoint(**{**fields, **changes})  # type: ignore[arg-type]
+
+    def teacher(self, asked: ExamplesRequest, **changes: object) -> Callable[[Books], Asker]:
+        settings = self.settings(**changes)
+        fields = request_fields(settings.fields, max_tokens=asked.max_tokens)
+        return lambda books: Asker(settings, books=books, fields=fields)
 
 
 @contextmanager

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
 
 from indexer.errors import GraftworkError, InputError, NotFoundError, UnavailableError
 from tests.train.examples.making import SmallEndpoint
-from train.examples.asking import Ask, Asker
+from train.examples.asking import Asker
 from train.examples.costs import Costs
 from train.examples.journal import Reply, open_journal
 from train.examples.request import Endpoint, request_fields
+from train.examples.teacher import Ask, Books
 
 
 def asks(count: int) -> list[Ask]:
@@ -20,13 +20,10 @@ def asks(count: int) -> list[Ask]:
 
 
 def ask(folder: Path, settings: Endpoint, count: int = 12, costs: Costs | None = None) -> list[Reply | None]:
-    async def run() -> list[Reply | None]:
-        with open_journal(folder / "work") as journal:
-            fields = request_fields(settings, max_tokens=99)
-            async with Asker(settings, journal=journal, costs=costs or Costs(), fields=fields) as asker:
-                return await asker.ask_all("questions", asks(count), progress=lambda done: None)
-
-    return asyncio.run(run())
+    with open_journal(folder / "work") as journal:
+        fields = request_fields(settings.fields, max_tokens=99)
+        asker = Asker(settings, books=Books(journal, costs or Costs()), fields=fields)
+        return asker.ask_all("questions", asks(count), progress=lambda done: None)
 
 
 def echo(messages: list[dict[str, str]]) -> str:

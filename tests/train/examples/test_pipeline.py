@@ -25,7 +25,7 @@ def write(
     return write_examples(
         asked,
         corpus=corpus or small_corpus(),
-        endpoint=endpoint.settings(**changes),
+        teacher=endpoint.teacher(asked, **changes),
         layout=layout,
         progress=lambda progress: None,
     )
@@ -194,8 +194,7 @@ def test_a_collection_that_is_replaced_meanwhile_ends_the_run(tmp_path: Path, en
 
 def test_progress_is_told(tmp_path: Path, endpoint: SmallEndpoint) -> None:
     told: list[Progress] = []
-    write_examples(
-        request(tmp_path), corpus=small_corpus(), endpoint=endpoint.settings(), layout=layout, progress=told.append
-    )
+    asked = request(tmp_path)
+    write_examples(asked, corpus=small_corpus(), teacher=endpoint.teacher(asked), layout=layout, progress=told.append)
     assert Progress("questions", 24, 24) in told
     assert Progress("answers", 24, 24) in told

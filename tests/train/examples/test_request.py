@@ -9,9 +9,11 @@ import pytest
 
 from indexer.errors import ConflictError, InputError, NotFoundError
 from tests.train.examples.making import request
-from train.examples.request import Endpoint, Raft, check_request, parse_fields
+from train.base_model import BaseModelFiles
+from train.examples.request import Endpoint, Offline, Raft, check_request, parse_fields
 
 ENDPOINT = Endpoint(url="https://host/v1", model="m", api_key="secret")
+BASE = BaseModelFiles(name="m", path=Path("/m"), fingerprint="sha256:1", chat_template_hash="sha256:2")
 
 
 @pytest.mark.parametrize(
@@ -52,6 +54,26 @@ def test_values_out_of_range(tmp_path: Path, changes: dict[str, object], said: s
 def test_endpoints_that_are_none(tmp_path: Path, changes: dict[str, object], said: str) -> None:
     with pytest.raises(InputError, match=said):
         check_request(request(tmp_path), replace(ENDPOINT, **changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"engines": 0}, "--engines is 0"),
+        ({"concurrency": 2000}, "--concurrency is 2000"),
+        ({"give_up_after": 0}, "--give-up-after is 0"),
+        ({"fields": {"n": 2}}, "--fields sets 'n'"),
+        ({"fields": {"max_tokens": None}}, "max_tokens to None, and an engine needs a number; give --max-tokens"),
+        ({"fields": {"max_tokens": "many"}}, "max_tokens to 'many', and an engine needs a number"),
+        ({"engine": {"max_num_seqs": 8}}, "--engine sets 'max_num_seqs', which is set by --concurrency"),
+        ({"base": replace(BASE, chat_template_hash=None)}, "m has no chat template; name an instruct model"),
+    ],
+)
+def test_engines_that_cannot_be(tmp_path: Path, changes: dict[str, object], said: str) -> None:
+    offline = Offline(BASE, accelerator="cpu", engine={"dtype": "float32"}, fields={"seed": 1})
+    check_request(request(tmp_path), offline)
+    with pytest.raises(InputError, match=said):
+        check_request(request(tmp_path), replace(offline, **changes))  # type: ignore[arg-type]
 
 
 def test_places_that_cannot_be_written(tmp_path: Path) -> None:

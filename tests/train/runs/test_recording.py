@@ -17,12 +17,13 @@ import pytest
 
 from indexer.errors import GraftworkError, InputError
 from tests.full_disk import full_disk
-from tests.train.runs.conftest import record, reports, store
+from tests.train.runs.conftest import RESULT, record, reports, store
 from train.prepare import PreparedRun, prepare_run
 from train.registry import AdapterManifest, AdapterRegistry
 from train.run import run_training
+from train.runs.facts import facts
 from train.runs.record import CURVE_FILE, PAGE_FILE, RECORD_FILE, read_record
-from train.runs.recording import Recording, recorded_run
+from train.runs.recording import Recording, note_published, recorded_run
 from train.runs.stored import read_run
 from train.settings import TrainSettings
 from train.types import ProgressCallback, TrainProgress, TrainRequest, TrainResult
@@ -47,7 +48,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ready(rows: Path, tiny_base_folder: Path) -> PreparedRun:
-    settings = TrainSettings(base_model=str(tiny_base_folder), dtype="float32", rank=4)
+    settings = TrainSettings(base_model=str(tiny_base_folder), dtype="float32", rank=4, engine_check=False)
     return prepare_run(TrainRequest(datasets=(str(rows),), name="ford"), settings=settings)
 
 
@@ -171,6 +172,26 @@ def test_a_run_that_is_interrupted_says_so(prepared: PreparedRun, tmp_path: Path
         with pytest.raises(type(error)):
             end_by(error, prepared)
         assert read_record(tmp_path / "ford-1").state == "interrupted"
+
+
+def test_a_trial_names_its_sweep_and_is_published_later(
+    prepared: PreparedRun, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    request = TrainRequest(datasets=("rows.jsonl",), name="ford", sweep="fords")
+    with recorded_run(prepared, request=request, run_name="ford-1", shaped_by=(), progress=None) as recording:
+        recording.end("finished", result=dataclasses.replace(RESULT, adapter=None))
+    folder = tmp_path / "ford-1"
+    shown = dict(facts(read_run(folder)))
+    assert (shown["state"], shown["sweep"], shown["adapter"]) == ("finished", "fords", "ford")
+    note_published(folder, adapter="ford@7")
+    run = read_run(folder)
+    assert run.record.result == dataclasses.replace(RESULT, adapter="ford@7")
+    assert dict(facts(run))["adapter"] == "ford@7"
+    assert "ford@7" in (folder / PAGE_FILE).read_text()
+    (folder / RECORD_FILE).unlink()
+    with caplog.at_level(logging.WARNING):
+        note_published(folder, adapter="ford@8")
+    assert "that ford@8 was published is not noted" in caplog.text
 
 
 def test_a_run_that_is_gone_on_with_keeps_its_start_and_its_reports(prepared: PreparedRun, tmp_path: Path) -> None:

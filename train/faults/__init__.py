@@ -1,0 +1,1 @@
+"""What a run does when a node, a worker or its storage goes."""
