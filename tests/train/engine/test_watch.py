@@ -55,9 +55,10 @@ def test_a_program_that_takes_too_long_is_ended(tmp_path: Path) -> None:
 
 def test_a_program_is_ended_when_its_watcher_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
+    before = {child.pid for child in psutil.Process().children()}
 
     def interrupted(_: float) -> None:
-        seen.extend(child.pid for child in psutil.Process().children())
+        seen.extend(child.pid for child in psutil.Process().children() if child.pid not in before)
         raise KeyboardInterrupt
 
     monkeypatch.setattr("train.engine.watch.time.sleep", interrupted)
